@@ -1,0 +1,81 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+RECIPE ?= recipes/nano.yaml
+UV_VERSION := 0.13.9
+# torch's CPU build is not on PyPI. A folder of wheels (PIP_FIND_LINKS) is used where there is one, else PyTorch's index.
+TORCH := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--index https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match)
+INSTALL := $(PY) -m uv pip install --python $(PY) --no-deps --quiet $(TORCH)
+
+.PHONY: help demo data train merge serve say evaluate base test lint types unit pins clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: export SIGNBOARD_DEMO_STARTED := $(shell date +%s)
+demo: $(VENV)/ready  ## data, SFT, merge, AWQ, vLLM: a table of eight messages (skips finished stages)
+	$(PY) -m data build --recipe $(RECIPE)
+	$(PY) -m training sft --recipe $(RECIPE)
+	$(PY) -m merge --recipe $(RECIPE)
+	$(PY) -m serve --recipe $(RECIPE) --demo
+
+data: $(VENV)/ready  ## build the training set
+	$(PY) -m data build --recipe $(RECIPE)
+
+train: $(VENV)/ready  ## import the base and train the adapter
+	$(PY) -m training sft --recipe $(RECIPE)
+
+merge: $(VENV)/ready  ## fold the adapter in, quantize to 4 bit
+	$(PY) -m merge --recipe $(RECIPE)
+
+serve: $(VENV)/ready  ## serve with vLLM until Ctrl-C
+	$(PY) -m serve --recipe $(RECIPE)
+
+say: $(VENV)/ready  ## one message from the running server: make say Y=10 T=20
+	$(PY) -m clients say $(Y) $(T)
+
+evaluate: $(VENV)/ready  ## the whole grid against the running server
+	$(PY) -m clients evaluate
+
+base: $(VENV)/ready  ## train the embedded nano base again, from scratch
+	$(PY) -m training base
+
+test: $(VENV)/dev lint types unit  ## lint, types and all tests, those against a real vLLM included
+
+lint: $(VENV)/dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/dev
+	$(VENV)/bin/mypy
+
+unit: $(VENV)/dev
+	$(PY) -m pytest
+
+pins: $(VENV)/ready  ## resolve requirements/*.in to exact pins again
+	for name in cpu dev gpu; do \
+	  $(PY) -m uv pip compile requirements/$$name.in -o requirements/$$name.txt --override requirements/$$name.overrides.txt \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --quiet \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(TORCH) || exit 1; \
+	done
+
+clean:  ## remove all artefacts, keep the environment
+	rm -rf runs
+
+Y ?= 10
+T ?= 20
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/ready: requirements/cpu.txt | $(VENV)/bin/python
+	$(INSTALL) -r requirements/cpu.txt
+	@touch $@
+
+$(VENV)/dev: requirements/dev.txt $(VENV)/ready
+	$(INSTALL) -r requirements/dev.txt
+	@touch $@

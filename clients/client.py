@@ -1,0 +1,206 @@
+"""The client on the openai SDK: prompt from two numbers, stop token, checks, more samples, one deadline.
+
+The sync client drives the async one from its own event loop, because only there one deadline covers everything:
+httpx timeouts are per read, and a server that drips bytes outlasts them.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import openai
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from openai.types.chat import ChatCompletion
+
+from data.errors import BadAnswer, MessageError, ServerFailed, ServerTimeout, ServerUnavailable
+from data.message import Found, Problem, check_message
+from data.prompt import STOP_MARKERS, build_messages
+from data.reading import Reading
+
+DEFAULT_URL = "http://127.0.0.1:8000/v1"
+DEFAULT_MODEL = "signboard"
+MAX_SAMPLES = 4  # asked of the model for one message, the first included
+DEADLINE = 30.0  # seconds for one message, all samples included
+MAX_TOKENS = 64  # a good message takes about half of it
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A sample that failed its checks."""
+
+    text: str
+    problems: tuple[Found, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignMessage:
+    """A message that passed every check, as the model wrote it."""
+
+    text: str
+    reading: Reading
+    tries: int  # samples asked, this one included
+    seconds: float
+    warnings: tuple[str, ...] = ()  # about the reading: outside what the model was trained on
+    rejected: tuple[Rejected, ...] = field(default=(), repr=False)
+
+
+class AsyncSignboardClient:
+    """Ask for messages asynchronously.
+
+    Args:
+        base_url: the OpenAI-compatible endpoint, ending in /v1.
+        model: the served model's name.
+        api_key: sent as a bearer token; a local vLLM ignores it.
+        deadline: seconds for one message, all samples and retries included.
+        max_samples: how often the model is asked for one message at most.
+        temperature: sampling temperature; None means the checkpoint's own.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        model: str = DEFAULT_MODEL,
+        api_key: str = "none",
+        deadline: float = DEADLINE,
+        max_samples: int = MAX_SAMPLES,
+        temperature: float | None = None,
+    ) -> None:
+        self._base_url, self._model = base_url, model
+        self._deadline, self._max_samples, self._temperature = deadline, max_samples, temperature
+        # One quick retry on a dropped connection or a 5xx; the deadline above it bounds both.
+        self._openai = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=deadline, max_retries=1)
+
+    async def __aenter__(self) -> "AsyncSignboardClient":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._openai.close()
+
+    async def say(self, yesterday: float, today: float) -> SignMessage:
+        """Return a checked message for two temperatures in °C; see `Reading.of` for rounding and limits.
+
+        Raises:
+            ReadingError: a temperature is not usable; nothing was sent.
+            MessageError: no sample passed the checks.
+            ServerUnavailable, ServerTimeout, ServerFailed, BadAnswer: the server's fault, by kind.
+        """
+        reading = Reading.of(yesterday, today)
+        with typed_errors(self._base_url, self._deadline):
+            async with asyncio.timeout(self._deadline):
+                return await self._sample(reading)
+
+    async def _sample(self, reading: Reading) -> SignMessage:
+        start = time.monotonic()
+        rejected: list[Rejected] = []
+        for tries in range(1, self._max_samples + 1):
+            text, finish = self._content(await self._complete(reading))
+            problems = check_message(text, reading)
+            if finish != "stop":
+                problems.append(Found(Problem.UNFINISHED, finish))
+            if not problems:
+                return SignMessage(text, reading, tries, time.monotonic() - start, reading.warnings, tuple(rejected))
+            rejected.append(Rejected(text, tuple(problems)))
+        last = rejected[-1]
+        raise MessageError(
+            f"None of {len(rejected)} messages passed the checks; the last was {_brief(last.text)!r}: "
+            + ", ".join(f"{problem.problem} ({problem.detail})" for problem in last.problems)
+            + ".",
+            "Keep the board's last message, and check the model with `python -m clients evaluate`.",
+        )
+
+    async def _complete(self, reading: Reading) -> ChatCompletion:
+        options: dict[str, Any] = {} if self._temperature is None else {"temperature": self._temperature}
+        return await self._openai.chat.completions.create(
+            model=self._model,
+            messages=build_messages(reading),  # type: ignore[arg-type]  # plain dicts, as data/prompt.py makes them
+            stop=list(STOP_MARKERS),
+            max_tokens=MAX_TOKENS,
+            **options,
+        )
+
+    def _content(self, completion: ChatCompletion) -> tuple[str, str]:
+        # the SDK does not validate what a server sends: a wrong body arrives here as it was
+        try:
+            choice = completion.choices[0]
+            text, finish = choice.message.content, choice.finish_reason
+        except (AttributeError, IndexError, TypeError) as error:
+            raise _bad_answer(self._base_url, repr(completion)) from error
+        if text is not None and not isinstance(text, str):
+            raise _bad_answer(self._base_url, repr(text))
+        return text or "", str(finish)
+
+
+class SignboardClient:
+    """Ask for messages synchronously; the arguments are `AsyncSignboardClient`'s. Usable from several threads."""
+
+    def __init__(self, base_url: str = DEFAULT_URL, **options: Any) -> None:
+        self._opened = start_blocking_portal()
+        self._portal: BlockingPortal = self._opened.__enter__()
+        try:
+            self._client = AsyncSignboardClient(base_url, **options)
+        except BaseException:
+            self._opened.__exit__(None, None, None)
+            raise
+
+    def __enter__(self) -> "SignboardClient":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections and the event loop."""
+        try:
+            self._portal.call(self._client.aclose)
+        finally:
+            self._opened.__exit__(None, None, None)
+
+    def say(self, yesterday: float, today: float) -> SignMessage:
+        """Return a checked message for two temperatures in °C; see `AsyncSignboardClient.say`."""
+        return self._portal.call(self._client.say, yesterday, today)
+
+
+@contextmanager
+def typed_errors(url: str, deadline: float) -> Iterator[None]:
+    """Turn what the SDK raises into the `ServiceError` tree."""
+    try:
+        yield
+    except (TimeoutError, openai.APITimeoutError) as error:
+        raise ServerTimeout(
+            f"{url} gave no message within {deadline:g} s.", "Look into the server's log; it may be overloaded."
+        ) from error
+    except openai.APIStatusError as error:
+        raise ServerFailed(
+            f"{url} answered {error.status_code}: {_brief(error.message)}.", "Look into the server's log."
+        ) from error
+    except openai.APIConnectionError as error:
+        raise ServerUnavailable(
+            f"Nothing answers at {url}.", "Start the server with `make serve`, or check the address."
+        ) from error
+    except (openai.APIResponseValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise _bad_answer(url, str(error)) from error
+
+
+def _bad_answer(url: str, detail: str) -> BadAnswer:
+    return BadAnswer(
+        f"{url} answered with something that is no chat completion: {_brief(detail)}.", "Is it the right address?"
+    )
+
+
+def _brief(text: str, limit: int = 120) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[:limit] + "…"

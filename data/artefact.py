@@ -1,0 +1,257 @@
+"""Artefacts: folders that are complete or absent, each with a manifest.json that ties it to what it was made from.
+
+A stage builds in a hidden `.NAME.partial` folder, writes the manifest last and renames. A stage whose manifest still
+matches its settings and inputs is skipped. A manifest carries its ancestors' manifests, so that a checkpoint copied to
+another machine still proves where it comes from.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from data.errors import ArtefactError, SignboardError
+
+MANIFEST = "manifest.json"
+PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "autoawq", "bitsandbytes")
+# What makes each artefact, for the errors.
+MADE_BY = {
+    "data": "make data",
+    "base": "make train",
+    "adapter": "make train",
+    "merged": "make merge",
+    "awq": "make merge",
+}
+
+
+class FileEntry(BaseModel):
+    """One file of an artefact."""
+
+    size: int  # bytes
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What an artefact is and what it was made from. `id` covers everything but the last four fields."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: str
+    recipe: str
+    settings: dict[str, Any]
+    inputs: dict[str, str]  # ids of input manifests, sha256 of plain input files
+    versions: dict[str, str]
+    files: dict[str, FileEntry]
+    results: dict[str, Any] = {}  # measurements
+    created: str = ""  # UTC
+    seconds: float = 0.0
+    peak_memory: int = 0  # bytes, of the building process
+    ancestors: dict[str, "Manifest"] = {}
+
+    @property
+    def id(self) -> str:
+        """Content id, sha256 hex."""
+        return digest(self.model_dump(include={"stage", "recipe", "settings", "inputs", "versions", "files"}))
+
+
+def digest(content: Any) -> str:
+    """Return the sha256 of a JSON-able value in canonical form."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read an artefact's manifest.
+
+    Raises:
+        ArtefactError: the artefact is missing or its manifest is broken.
+    """
+    todo = f"Make it with `{MADE_BY.get(folder.name, 'make demo')}`."
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtefactError(f"There is no finished artefact in {folder}.", todo) from error
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        raise ArtefactError(f"{folder / MANIFEST} cannot be read.", todo) from error
+
+
+def verify(folder: Path, *, full: bool = False) -> Manifest:
+    """Check an artefact against its manifest and its ancestors: sizes always, every hash if `full`.
+
+    Raises:
+        ArtefactError: with the first thing that does not match.
+    """
+    manifest = read_manifest(folder)
+    todo = f"Make it again with `{MADE_BY.get(folder.name, 'make demo')}`, or copy it again."
+    for name, entry in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ArtefactError(f"{path} is missing.", todo)
+        if path.stat().st_size != entry.size:
+            raise ArtefactError(f"{path} has {path.stat().st_size} bytes instead of {entry.size}.", todo)
+        if full and hash_file(path) != entry.sha256:
+            raise ArtefactError(f"{path} is not the file that was built: its sha256 differs.", todo)
+    for name in _files(folder):
+        if name not in manifest.files:
+            raise ArtefactError(
+                f"{folder / name} does not belong to the artefact.", "Remove it, or " + todo[0].lower() + todo[1:]
+            )
+    _verify_chain(manifest, folder, todo)
+    return manifest
+
+
+def run_stage(
+    folder: Path,
+    *,
+    recipe: str,
+    settings: dict[str, Any],
+    inputs: dict[str, Path],
+    build: Callable[[Path], dict[str, Any]],
+    force: bool = False,
+    keep_partial: bool = False,
+) -> tuple[Manifest, bool]:
+    """Build an artefact unless a matching one exists; return its manifest and whether it was built now.
+
+    Args:
+        folder: where the artefact goes; its name is the stage's.
+        recipe: the recipe's name.
+        settings: JSON-able settings of this stage: other settings, other artefact.
+        inputs: artefact folders or plain files it is made from.
+        build: gets an empty folder to fill, returns measurements.
+        force: build even if a matching artefact exists.
+        keep_partial: give `build` what a killed run with the same settings and inputs left behind.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(folder.parent):
+        ids, ancestors = _resolve(inputs)
+        wanted = Manifest(
+            stage=folder.name,
+            recipe=recipe,
+            settings=settings,
+            inputs=ids,
+            versions=_versions(),
+            files={},
+            ancestors=ancestors,
+        )
+        if not force and (found := _matching(folder, wanted)):
+            return found, False
+        partial = _prepare(folder, wanted, keep=keep_partial and not force)
+        start = time.monotonic()
+        results = build(partial)
+        manifest = wanted.model_copy(
+            update={
+                "files": {
+                    name: FileEntry(size=(partial / name).stat().st_size, sha256=hash_file(partial / name))
+                    for name in _files(partial)
+                },
+                "results": results,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "seconds": round(time.monotonic() - start, 1),
+                "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            }
+        )
+        _publish(partial, folder, manifest)
+        return manifest, True
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file and force it to disk."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _resolve(inputs: dict[str, Path]) -> tuple[dict[str, str], dict[str, Manifest]]:
+    ids: dict[str, str] = {}
+    ancestors: dict[str, Manifest] = {}
+    for name, path in inputs.items():
+        if path.is_file():
+            ids[name] = hash_file(path)
+            continue
+        manifest = verify(path)
+        ids[name] = manifest.id
+        ancestors |= manifest.ancestors | {manifest.id: manifest.model_copy(update={"ancestors": {}})}
+    return ids, ancestors
+
+
+def _matching(folder: Path, wanted: Manifest) -> Manifest | None:
+    try:
+        found = verify(folder)
+    except ArtefactError:
+        return None
+    return found if found.model_copy(update={"files": {}}).id == wanted.id else None
+
+
+def _prepare(folder: Path, wanted: Manifest, *, keep: bool) -> Path:
+    """Return the folder to build in; a kept one must have been started for the very same artefact."""
+    partial, started = folder.parent / f".{folder.name}.partial", folder.parent / f".{folder.name}.started"
+    if not (keep and partial.is_dir() and started.is_file() and started.read_text() == wanted.id):
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        write_text(started, wanted.id)
+    return partial
+
+
+def _publish(partial: Path, folder: Path, manifest: Manifest) -> None:
+    write_text(partial / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+    old = folder.parent / f".{folder.name}.old"
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    (folder.parent / f".{folder.name}.started").unlink(missing_ok=True)
+
+
+def _verify_chain(manifest: Manifest, folder: Path, todo: str) -> None:
+    for key, ancestor in manifest.ancestors.items():
+        if ancestor.id != key:
+            raise ArtefactError(f"{folder / MANIFEST}: the record of its {ancestor.stage} was altered.", todo)
+    for link in (manifest, *manifest.ancestors.values()):
+        for name, key in link.inputs.items():
+            if name in MADE_BY and key not in manifest.ancestors:
+                raise ArtefactError(f"{folder / MANIFEST}: the record of the {name} behind it is missing.", todo)
+
+
+def _files(folder: Path) -> list[str]:
+    paths = (path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def _lock(run: Path) -> Iterator[None]:
+    """One stage at a time per run; the lock vanishes with the process that holds it."""
+    with (run / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SignboardError(f"Another stage is working in {run}.", "Wait for it, or stop it first.") from error
+        yield

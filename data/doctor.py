@@ -1,0 +1,78 @@
+"""The doctor: reads built JSONL files back and refuses the first row that breaks a rule, with file, line and reason."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data.errors import CorpusError
+from data.message import check_message
+from data.prompt import build_messages
+from data.reading import Reading
+
+USER = re.compile(r"어제 (-?\d+)도, 오늘 (-?\d+)도")
+
+
+@dataclass
+class Seen:
+    """What the doctor remembers across files: where each pair and each row stood first."""
+
+    pairs: dict[Reading, Path] = field(default_factory=dict)
+    rows: dict[tuple[Reading, str], str] = field(default_factory=dict)
+
+
+def examine(files: list[Path]) -> int:
+    """Check every row of the files as one set of splits; return the number of rows.
+
+    Raises:
+        CorpusError: the first broken row, by file, line and reason.
+    """
+    seen, count = Seen(), 0
+    for path in files:
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CorpusError(f"{path} cannot be read as UTF-8 text: {error}.", "Build it with `make data`.") from error
+        if not lines:
+            raise CorpusError(f"{path} has no rows.", "Build it with `make data`.")
+        for number, line in enumerate(lines, 1):
+            reason = _fault(line, path, f"{path}:{number}", seen)
+            if reason:
+                raise CorpusError(
+                    f"{path}:{number}: {reason}.", "Correct the row, or build the set again with `make data`."
+                )
+            count += 1
+    return count
+
+
+def _fault(line: str, path: Path, place: str, seen: Seen) -> str:
+    """Return what is wrong with a row, or an empty text."""
+    try:
+        row = json.loads(line)
+        reading, message = _parse(row)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        return f"not a conversational prompt/completion row ({error})"
+    if row["prompt"] != build_messages(reading):
+        return "the prompt is not the one of data/prompt.py"
+    if found := check_message(message, reading):
+        return "; ".join(f"{problem.problem}: {problem.detail}" for problem in found)
+    if (reading, message) in seen.rows:
+        return f"duplicate of {seen.rows[reading, message]}"
+    if seen.pairs.get(reading, path) != path:
+        return f"its input pair is also in {seen.pairs[reading]} (a leak between splits)"
+    seen.rows[reading, message] = place
+    seen.pairs[reading] = path
+    return ""
+
+
+def _parse(row: dict[str, Any]) -> tuple[Reading, str]:
+    if set(row) != {"prompt", "completion"}:
+        raise ValueError(f"keys {sorted(row)}")
+    (answer,) = row["completion"]
+    if set(answer) != {"role", "content"} or answer["role"] != "assistant":
+        raise ValueError("the completion is not one assistant turn")
+    match = USER.fullmatch(row["prompt"][-1]["content"])
+    if not match:
+        raise ValueError("the user turn is not 어제 …도, 오늘 …도")
+    return Reading.of(int(match[1]), int(match[2])), answer["content"]

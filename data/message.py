@@ -1,0 +1,126 @@
+"""Checks on a message: counts and comparisons only. Nothing here writes, repairs or pads text."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from enum import StrEnum
+
+from data.reading import Reading
+
+LINE_CELLS = 40  # one sign line of 20 full-width characters; each sentence takes one line
+RISE_STEMS = ("올라", "올랐", "오르", "오른", "상승", "높아", "높습")
+FALL_STEMS = ("내려", "내렸", "내린", "떨어", "낮아", "낮습", "하락", "하강")
+SAME_STEMS = ("어제와 같", "똑같", "기온이 같", "변함없", "그대로")  # not a bare 같: "초여름 같습니다"
+LABEL_PATTERN = re.compile(
+    r"메시지\s*:|출력|입력|전광판|\*\*|---|###|\(또는\)|또는|[<>|:#*`]|assistant|system|user|think", re.IGNORECASE
+)
+WARNING_STEMS = ("주의보", "경보", "특보", "발령")  # only the weather service may issue these
+
+
+class Problem(StrEnum):
+    """Why a message must not be shown."""
+
+    EMPTY = "empty"
+    NUMBER = "number"  # not exactly the difference, once
+    DIRECTION = "direction"  # rise, fall or no change told wrong, or not at all
+    LABEL = "label"  # labels, markers, commentary
+    ONE_LINE = "one_line"
+    SENTENCES = "sentences"  # not exactly two
+    WIDTH = "width"
+    ALPHABET = "alphabet"  # not NFC, or a character the sign cannot show
+    WARNING = "warning"  # an official-warning word
+    UNFINISHED = "unfinished"  # the model was cut off before it ended its turn
+    SENSE = "sense"  # weather word or activity does not fit the temperature
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One problem with the piece of text that shows it."""
+
+    problem: Problem
+    detail: str
+
+
+def check_message(text: str, reading: Reading) -> list[Found]:
+    """Return every problem of a message for a reading; an empty list means it may be shown."""
+    from data.sense import check_sense  # sense uses split_sentences from here
+
+    if not text.strip():
+        return [Found(Problem.EMPTY, "no text")]
+    return [
+        *check_number(text, reading),
+        *check_direction(text, reading),
+        *check_labels(text),
+        *check_shape(text),
+        *check_alphabet(text),
+        *check_sense(text, reading),
+    ]
+
+
+def check_number(text: str, reading: Reading) -> list[Found]:
+    """The difference must be the only number, followed by 도; no number at all when nothing changed."""
+    size = abs(reading.change)
+    expected = [f"{size}도"] if size else []
+    found = re.findall(r"[-−]?\d+(?:[.,]\d+)?도?", text)
+    return [] if found == expected else [Found(Problem.NUMBER, f"expected {expected}, found {found}")]
+
+
+def check_direction(text: str, reading: Reading) -> list[Found]:
+    """The first sentence must compare with yesterday in the right direction, and in no other."""
+    first = split_sentences(text)[0]
+    told = {
+        sign
+        for sign, stems in ((1, RISE_STEMS), (-1, FALL_STEMS), (0, SAME_STEMS))
+        if any(stem in first for stem in stems)
+    }
+    sign = (reading.change > 0) - (reading.change < 0)
+    if told == {sign} and "어제" in first:
+        return []
+    return [Found(Problem.DIRECTION, f"expected {sign:+d}, told {sorted(told)}")]
+
+
+def check_labels(text: str) -> list[Found]:
+    """No labels, turn markers, alternatives or official-warning words."""
+    found = [Found(Problem.LABEL, match) for match in LABEL_PATTERN.findall(text)[:1]]
+    return found + [Found(Problem.WARNING, stem) for stem in WARNING_STEMS if stem in text]
+
+
+def check_shape(text: str, line_cells: int = LINE_CELLS) -> list[Found]:
+    """One line, two sentences, each within one line of the sign (`line_cells` wide)."""
+    found = []
+    if text != text.strip() or len(text.splitlines()) != 1:
+        found.append(Found(Problem.ONE_LINE, repr(text)))
+    sentences = split_sentences(text)
+    if len(sentences) != 2 or not text.rstrip().endswith((".", "?", "!")):
+        found.append(Found(Problem.SENTENCES, f"{len(sentences)} sentences"))
+    found += [
+        Found(Problem.WIDTH, f"{cells(sentence)} of {line_cells} cells")
+        for sentence in sentences
+        if cells(sentence) > line_cells
+    ]
+    return found
+
+
+def check_alphabet(text: str) -> list[Found]:
+    """NFC; KS X 1001 Hangul syllables, digits, space and `.,?!` only."""
+    strange = sorted({char for char in text if not _on_sign(char)})
+    if strange or not unicodedata.is_normalized("NFC", text):
+        return [Found(Problem.ALPHABET, " ".join(f"U+{ord(char):04X}" for char in strange) or "not NFC")]
+    return []
+
+
+def split_sentences(text: str) -> list[str]:
+    """Split after `.`, `?` or `!`; always at least one element."""
+    return re.split(r"(?<=[.?!])\s+", text.strip())
+
+
+def cells(text: str) -> int:
+    """Width on the sign: full-width characters take two cells."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def _on_sign(char: str) -> bool:
+    if "가" <= char <= "힣":
+        # CPython's euc_kr also knows an 8-byte escape for other syllables, which no sign does.
+        return len(char.encode("euc_kr", errors="ignore")) == 2
+    return char in "0123456789 .,?!"

@@ -1,0 +1,173 @@
+"""Recipes: one YAML file holds one model's whole run; strict, typed, every key with a meaning here and a default.
+
+In: `recipes/*.yaml` and `key.path=value` overrides. Out: a `Recipe`, or a `RecipeError` that names the key.
+"""
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data.errors import RecipeError
+
+DEFAULT_RECIPE = Path("recipes/nano.yaml")
+RUNS = Path("runs")
+
+
+class Section(BaseModel):
+    """A recipe section: unknown keys are errors, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class BaseSection(Section):
+    """The base model."""
+
+    path: Path = Path("training/base/nano")  # folder in KORMo or Llama layout
+
+
+class DataSection(Section):
+    """The training set."""
+
+    set: Literal["diverse", "large"] = "diverse"  # composed, or hand-written
+    rows: int = Field(default=302, ge=1)  # training rows; the hand-written set has 302
+
+
+class LoraSection(Section):
+    """The adapter's shape."""
+
+    rank: int = Field(default=32, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    target_modules: tuple[str, ...] = ("q_proj", "v_proj")
+
+
+class TrainSection(Section):
+    """Supervised fine-tuning."""
+
+    epochs: float = Field(default=5, gt=0)
+    batch_size: int = Field(default=2, ge=1)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    scheduler: str = "linear"
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    max_length: int = Field(default=512, ge=32)  # tokens; a longer row is an error, not a cut
+    load_in_4bit: bool = False  # QLoRA: NF4 with double quantization
+    gradient_checkpointing: bool = False
+    checkpoints: int = Field(default=5, ge=1)  # saved on the way, for --resume
+    lora: LoraSection = LoraSection()
+
+
+class MergeSection(Section):
+    """Fold the adapter into the 16-bit base."""
+
+    # largest allowed difference of next-token log-probabilities, merged (bf16) against base + adapter (fp32), nats
+    max_logprob_difference: float = Field(default=0.5, gt=0)
+
+
+class QuantizeSection(Section):
+    """AWQ."""
+
+    bits: Literal[4] = 4
+    group_size: Literal[32, 64, 128] = 128
+    zero_point: bool = True
+    duo_scaling: bool = False  # AutoAWQ's default True ruins small models
+    calibration_rows: int = Field(default=128, ge=1)  # own training rows in the serving template, packed into blocks
+    calibration_length: int = Field(default=256, ge=16)  # tokens per block
+    max_loss_ratio: float = Field(default=1.10, ge=1)  # held-out loss, quantized / merged
+
+
+class GenerationSection(Section):
+    """Sampling defaults, written into the checkpoint: what a bare call gets."""
+
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.85, gt=0, le=1)
+    repetition_penalty: float = Field(
+        default=1.0, gt=0
+    )  # counts prompt tokens too: above 1 it pushes away from the digits
+    max_new_tokens: int = Field(default=64, ge=16)
+
+
+class ServeSection(Section):
+    """vLLM."""
+
+    model_name: str = "signboard"
+    max_model_len: int = Field(default=512, ge=128)  # tokens, prompt and message
+    max_num_seqs: int = Field(default=32, ge=1)  # messages decoded at once
+    kv_cache_gib: int = Field(default=1, ge=1)  # CPU only
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)  # GPU only
+    enforce_eager: bool = True  # skip compilation: faster start, little lost on a small model
+
+
+class Recipe(Section):
+    """One model's whole run."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")  # folder under runs/
+    seed: int = 11
+    base: BaseSection = BaseSection()
+    data: DataSection = DataSection()
+    train: TrainSection = TrainSection()
+    merge: MergeSection = MergeSection()
+    quantize: QuantizeSection = QuantizeSection()
+    generation: GenerationSection = GenerationSection()
+    serve: ServeSection = ServeSection()
+
+    @property
+    def run(self) -> Path:
+        """The folder of this run's artefacts."""
+        return RUNS / self.name
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply `key.path=value` overrides.
+
+    Raises:
+        RecipeError: missing file, broken YAML, duplicate or unknown keys, wrong values.
+    """
+    content = _read_yaml(path)
+    for override in overrides:
+        _apply(content, override)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        details = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise RecipeError(f"{path} is not a valid recipe: {details}.", "data/recipe.py lists every key.") from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses duplicate keys instead of keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise RecipeError(
+            f"The recipe {path} cannot be read: {error.strerror}.", "See recipes/ for those there are."
+        ) from error
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{path} is not valid YAML: {error}.", "Compare it with recipes/nano.yaml.") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} holds no settings.", "Compare it with recipes/nano.yaml.")
+    return content
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    keys, separator, value = override.partition("=")
+    if not separator:
+        raise RecipeError(f"--set {override!r} has no '='.", "Write it as --set train.epochs=3.")
+    *parents, last = keys.strip().split(".")
+    for key in parents:
+        content = content.setdefault(key, {})
+        if not isinstance(content, dict):
+            raise RecipeError(f"--set {override!r}: {key} is not a section.", "data/recipe.py lists every key.")
+    content[last] = yaml.safe_load(value)

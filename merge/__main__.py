@@ -1,0 +1,57 @@
+"""The merge room's door: `python -m merge` folds and quantizes; `fold` and `quantize` do one step."""
+
+import typer
+
+from data.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, new_app, report, run
+from data.recipe import Recipe, load_recipe
+
+app = new_app(
+    "Fold the LoRA into the 16-bit base and quantize the result to 4-bit AWQ, each step proven on held-out rows.",
+    no_args_is_help=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def both(
+    context: typer.Context,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    force: ForceOption = False,
+) -> None:
+    """Fold, then quantize: runs/<recipe>/merged and runs/<recipe>/awq."""
+    if context.invoked_subcommand is None:
+        settings = load_recipe(recipe, overrides or ())
+        _fold(settings, force)
+        _quantize(settings, force)
+
+
+@app.command("fold")
+def fold_command(
+    recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, force: ForceOption = False
+) -> None:
+    """Write runs/<recipe>/merged."""
+    _fold(load_recipe(recipe, overrides or ()), force)
+
+
+@app.command("quantize")
+def quantize_command(
+    recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, force: ForceOption = False
+) -> None:
+    """Write runs/<recipe>/awq."""
+    _quantize(load_recipe(recipe, overrides or ()), force)
+
+
+def _fold(recipe: Recipe, force: bool) -> None:
+    from merge.stages import merge  # torch loads here, not for --help
+
+    report(recipe.run / "merged", *merge(recipe, force=force))
+
+
+def _quantize(recipe: Recipe, force: bool) -> None:
+    from merge.stages import quantize_merged
+
+    report(recipe.run / "awq", *quantize_merged(recipe, force=force))
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,51 @@
+"""The AWQ GEMM format read back by hand: packed int4 to plain weights, and plain round-to-nearest for comparison.
+
+Source of the layout: AutoAWQ's packing (eight 4-bit values per int32, interleaved 0 2 4 6 1 3 5 7).
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+INTERLEAVE = (0, 2, 4, 6, 1, 3, 5, 7)
+
+
+def dequantize(folder: Path) -> dict[str, torch.Tensor]:
+    """Return an AWQ checkpoint's weights as plain fp32 tensors, (out, in) for linear layers."""
+    tensors: dict[str, torch.Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors |= load_file(path)
+    plain = {
+        name: tensor.float() for name, tensor in tensors.items() if not name.endswith(("qweight", "qzeros", "scales"))
+    }
+    for name in tensors:
+        if name.endswith(".qweight"):
+            module = name.removesuffix(".qweight")
+            plain[f"{module}.weight"] = _unpacked(
+                tensors[name], tensors[f"{module}.qzeros"], tensors[f"{module}.scales"]
+            )
+    return plain
+
+
+def round_to_nearest(weight: torch.Tensor, group_size: int, bits: int = 4) -> torch.Tensor:
+    """Return a weight (out, in) after plain asymmetric quantization, in groups along the input."""
+    groups = weight.float().reshape(-1, group_size)
+    low, high = groups.amin(1, keepdim=True), groups.amax(1, keepdim=True)
+    levels = 2**bits - 1
+    scale = ((high - low) / levels).clamp(min=1e-5)
+    zero = (-low / scale).round().clamp(0, levels)
+    return (((groups / scale).round() + zero).clamp(0, levels) - zero).mul(scale).reshape(weight.shape)
+
+
+def _unpacked(qweight: torch.Tensor, qzeros: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    values, zeros = _nibbles(qweight), _nibbles(qzeros)
+    group = values.shape[0] // scales.shape[0]
+    spread = zeros.repeat_interleave(group, 0), scales.float().repeat_interleave(group, 0)
+    return ((values - spread[0]) * spread[1]).T.contiguous()
+
+
+def _nibbles(packed: torch.Tensor) -> torch.Tensor:
+    """Unpack (rows, columns/8) int32 to (rows, columns) float."""
+    shifts = torch.tensor([4 * INTERLEAVE.index(column) for column in range(8)], dtype=torch.int32)
+    return ((packed.unsqueeze(-1) >> shifts) & 0xF).reshape(packed.shape[0], -1).float()

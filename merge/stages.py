@@ -1,0 +1,100 @@
+"""The `merged` and `awq` stages: build, prove, publish only what passes."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from data.artefact import Manifest, run_stage, write_text
+from data.errors import StageError
+from data.recipe import GenerationSection, Recipe
+from merge.adapter import read_adapter
+from merge.fold import fold
+from merge.quantize import calibration_rows, quantize
+from merge.verify import HeldOut, compare_awq, compare_fold
+from training.kormo import TOKENIZER_FILES, read_json
+from training.tokens import load_tokenizer
+
+
+def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
+    """Fold the adapter into the base; return the manifest and whether it was done now."""
+    run = recipe.run
+
+    def fill(folder: Path) -> dict[str, Any]:
+        found = fold(run / "base", read_adapter(run / "adapter"), folder)
+        ship_behaviour(folder, recipe.generation)
+        proof = compare_fold(run / "base", run / "adapter", folder, HeldOut.read(run / "data", folder))
+        if proof["max_logprob_difference"] > recipe.merge.max_logprob_difference:
+            raise StageError(
+                f"The merged model differs from base + adapter by {proof['max_logprob_difference']} nats.",
+                "Check that the adapter was trained on this base; nothing was published.",
+            )
+        return found | proof
+
+    return run_stage(
+        run / "merged",
+        recipe=recipe.name,
+        settings={**recipe.merge.model_dump(), "generation": recipe.generation.model_dump()},
+        inputs={"base": run / "base", "adapter": run / "adapter"},
+        build=fill,
+        force=force,
+    )
+
+
+def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
+    """Quantize the merged checkpoint to AWQ; return the manifest and whether it was done now."""
+    run, settings = recipe.run, recipe.quantize
+
+    def fill(folder: Path) -> dict[str, Any]:
+        rows = calibration_rows(run / "data" / "train.jsonl", run / "merged", settings.calibration_rows)
+        quantize(run / "merged", rows, folder, settings)
+        for name in TOKENIZER_FILES:  # the backend rewrites or drops some of them
+            if (run / "merged" / name).exists():
+                shutil.copyfile(run / "merged" / name, folder / name)
+        proof = compare_awq(run / "merged", folder, HeldOut.read(run / "data", folder), settings)
+        refuse_lossy(proof, settings.max_loss_ratio)
+        sizes = {f"bytes_{name}": weight_bytes(path) for name, path in (("merged", run / "merged"), ("awq", folder))}
+        return {"calibration_rows": len(rows), "calibration_tokens": sum(map(len, rows))} | proof | sizes
+
+    return run_stage(
+        run / "awq",
+        recipe=recipe.name,
+        settings=settings.model_dump(),
+        inputs={"merged": run / "merged", "data": run / "data"},
+        build=fill,
+        force=force,
+    )
+
+
+def ship_behaviour(folder: Path, generation: GenerationSection) -> None:
+    """Write what a bare call gets into the checkpoint: sampling defaults and one end-of-turn id everywhere."""
+    tokenizer = load_tokenizer(folder)
+    stops = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    config = read_json(folder / "config.json")
+    write_text(folder / "config.json", json.dumps(config | stops, indent=2))
+    write_text(
+        folder / "generation_config.json", json.dumps({"do_sample": True, **generation.model_dump(), **stops}, indent=2)
+    )
+
+
+def refuse_lossy(proof: dict[str, float], max_ratio: float) -> None:
+    """Refuse a quantized checkpoint that lost quality.
+
+    Raises:
+        StageError: worse than plain round-to-nearest, or the held-out loss rose too much.
+    """
+    # half a percent of loss is within the spread between calibration samples
+    if proof["loss_awq"] > proof["loss_round_to_nearest"] * 1.005:
+        raise StageError(
+            f"AWQ (loss {proof['loss_awq']}) is worse than round-to-nearest ({proof['loss_round_to_nearest']}).",
+            "Try quantize.duo_scaling=false or more calibration rows; nothing was published.",
+        )
+    if proof["loss_ratio"] > max_ratio:
+        raise StageError(
+            f"AWQ raises the held-out loss {proof['loss_ratio']}-fold.", "Try a smaller quantize.group_size."
+        )
+
+
+def weight_bytes(folder: Path) -> int:
+    """Return the size of a checkpoint's weight files."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))

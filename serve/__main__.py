@@ -1,0 +1,80 @@
+"""The serve room's door: `python -m serve` runs vLLM in the foreground until Ctrl-C or SIGTERM."""
+
+import signal
+from contextlib import ExitStack
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from data.artefact import read_manifest
+from data.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app, run
+from data.errors import ServiceError
+from data.recipe import Recipe, load_recipe
+from serve.demo import show
+from serve.launch import Rung, prepare
+from serve.server import VllmServer
+from serve.settings import ServeSettings
+
+app = new_app(
+    "Serve the 4-bit checkpoint with vLLM as an OpenAI-compatible endpoint, model name `signboard`.",
+    no_args_is_help=False,
+)
+
+
+@app.command()
+def serve(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on (SIGNBOARD_HOST; loopback by default).")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port (SIGNBOARD_PORT; 8000 by default).")] = None,
+    rung: Annotated[Rung, typer.Option(help="What to serve; others than awq are for comparison.")] = Rung.AWQ,
+    verify: Annotated[str, typer.Option(help="fast: sizes and chain; full: every hash.", metavar="fast|full")] = "fast",
+    demo: Annotated[bool, typer.Option("--demo", help="Ask for eight messages, show them, stop.")] = False,
+) -> None:
+    """Start vLLM, wait for a real answer, serve until stopped."""
+    if verify not in ("fast", "full"):
+        raise typer.BadParameter("fast or full", param_hint="--verify")
+    given: dict[str, Any] = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+    settings = ServeSettings(**given)
+    run_recipe = load_recipe(recipe, overrides or ())
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with ExitStack() as stack:
+            server = _start(stack, run_recipe, settings, rung, full=verify == "full")
+            console.print(f"[green]ready[/green] after {server.start_seconds:.0f} s: {server.url}")
+            if demo:
+                show(run_recipe, server)
+                return
+            code = server.wait()
+            raise ServiceError(f"vLLM ended by itself with code {code}.", f"Look into {server.log}.")
+    except KeyboardInterrupt:
+        console.print("stopped")
+
+
+def _start(stack: ExitStack, recipe: Recipe, settings: ServeSettings, rung: Rung, *, full: bool) -> VllmServer:
+    with console.status("vLLM starts") as status:
+        server, checkpoint, note = prepare(
+            recipe,
+            settings,
+            rung,
+            full=full,
+            on_wait=lambda seconds, line: status.update(
+                f"vLLM starts, {seconds:.0f} s  [dim]{escape(line[-100:])}[/dim]"
+            ),
+        )
+        if note:
+            console.print(f"[yellow]{note}[/yellow]")
+        console.print(f"vLLM starts on {checkpoint} (id {read_manifest(checkpoint).id[:12]}), log: {server.log}")
+        return stack.enter_context(server)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    run(app)

@@ -1,0 +1,45 @@
+"""`make demo`'s last step: eight readings, the messages the served model wrote, and how long each stage took."""
+
+import os
+import time
+
+from clients.client import SignboardClient
+from data.artefact import read_manifest
+from data.cli import show_table
+from data.errors import ArtefactError
+from data.recipe import Recipe
+from serve.server import VllmServer
+
+READINGS = ((10, 20), (5, 20), (35, 22), (30, 38), (20, 15), (-5, 8), (3, -12), (24, 24))
+STAGES = ("data", "base", "adapter", "merged", "awq")
+STARTED = "SIGNBOARD_DEMO_STARTED"  # set by make: seconds since the epoch at which `make demo` began
+
+
+def show(recipe: Recipe, server: VllmServer) -> None:
+    """Print the demo's two tables."""
+    begin = time.monotonic()
+    with SignboardClient(server.url, model=recipe.serve.model_name) as client:
+        messages = [client.say(yesterday, today) for yesterday, today in READINGS]
+    rows = [
+        [f"{m.reading.yesterday} °C", f"{m.reading.today} °C", m.text, str(m.tries), f"{m.seconds:.2f}"]
+        for m in messages
+    ]
+    show_table(
+        "What the board says", [["yesterday", "today", "message, written by the model", "tries", "seconds"], *rows]
+    )
+    show_table("Where the time went", timings(recipe, server.start_seconds, time.monotonic() - begin))
+
+
+def timings(recipe: Recipe, start_seconds: float, ask_seconds: float) -> list[list[str]]:
+    """Return stage, seconds and peak memory; a stage's own time is the one of the run that built it."""
+    rows = [["stage", "seconds", "peak memory", "built"]]
+    for stage in STAGES:
+        try:
+            manifest = read_manifest(recipe.run / stage)
+        except ArtefactError:
+            continue
+        rows.append([stage, f"{manifest.seconds:.0f}", f"{manifest.peak_memory / 2**30:.1f} GiB", manifest.created])
+    rows += [["vLLM start", f"{start_seconds:.0f}", "", "now"], ["eight messages", f"{ask_seconds:.1f}", "", "now"]]
+    if started := os.environ.get(STARTED):
+        rows.append(["this `make demo`, imports included", f"{time.time() - float(started):.0f}", "", "now"])
+    return rows

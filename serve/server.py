@@ -1,0 +1,138 @@
+"""The vLLM process: in its own group, ready when it answers a real request, stopped without leftovers."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+import httpx
+import psutil
+
+from data.errors import ServerTimeout, ServiceError
+from data.prompt import build_messages
+from data.reading import Reading
+from serve.settings import ServeSettings
+
+PR_SET_PDEATHSIG = 1
+TAIL = 15  # log lines shown when vLLM fails
+
+
+class VllmServer:
+    """A vLLM server as a context manager: `with VllmServer(...) as server: server.url`."""
+
+    def __init__(
+        self,
+        command: list[str],
+        environment: dict[str, str],
+        model: str,
+        settings: ServeSettings,
+        log: Path,
+        on_wait: Callable[[float, str], None] | None = None,
+    ) -> None:
+        self.url = f"http://{settings.host}:{settings.port}/v1"
+        self.log = log
+        self.start_seconds = 0.0
+        self._command, self._environment, self._model, self._settings = command, environment, model, settings
+        self._on_wait = on_wait
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "VllmServer":
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start vLLM and wait until it answers a one-token request.
+
+        Raises:
+            ServiceError: vLLM ended; its last log lines are shown.
+            ServerTimeout: it did not answer in time.
+        """
+        begin = time.monotonic()
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches us alone; we stop the whole group
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - no threads yet, and nothing else survives our SIGKILL
+            )
+        while not self.answers():
+            waited = time.monotonic() - begin
+            if self._process.poll() is not None:
+                raise ServiceError(
+                    f"vLLM ended with code {self._process.returncode}:\n{self._tail()}", f"The whole log is {self.log}."
+                )
+            if waited > self._settings.start_timeout:
+                raise ServerTimeout(f"vLLM did not answer within {waited:.0f} s.", f"Look into {self.log}.")
+            if self._on_wait:
+                self._on_wait(waited, self._tail(1))
+            time.sleep(0.25)
+        self.start_seconds = time.monotonic() - begin
+
+    def answers(self, timeout: float = 5.0) -> bool:
+        """Ask for one token; vLLM's own /health stays 200 while the engine is stalled."""
+        body = {"model": self._model, "messages": build_messages(Reading(10, 20)), "max_tokens": 1}
+        try:
+            return httpx.post(f"{self.url}/chat/completions", json=body, timeout=timeout).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def wait(self) -> int:
+        """Wait until vLLM ends; return its exit code."""
+        assert self._process is not None
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """Stop vLLM and every process it started: SIGTERM, then SIGKILL."""
+        if self._process is None:
+            return
+        family = self._family()
+        self._signal(signal.SIGTERM)
+        _, alive = psutil.wait_procs(family, timeout=self._settings.stop_timeout)
+        if alive:
+            self._signal(signal.SIGKILL)
+            psutil.wait_procs(alive, timeout=5)
+        self._process.wait()
+        self._process = None
+
+    def _family(self) -> list[psutil.Process]:
+        assert self._process is not None
+        try:
+            leader = psutil.Process(self._process.pid)
+            return [leader, *leader.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        try:
+            os.killpg(self._process.pid, number)
+        except ProcessLookupError:
+            return
+
+    def _tail(self, lines: int = TAIL) -> str:
+        try:
+            return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        except OSError:
+            return ""
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the launcher dies, so that even its SIGKILL leaves no server behind."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,63 @@
+"""The training room's door: `python -m training sft | import | base`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from data.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, console, new_app, report, run
+from data.recipe import load_recipe
+
+app = new_app("Import a base model and train the LoRA on it; or train the embedded nano base from scratch.")
+
+
+@app.command("sft")
+def sft_command(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    force: ForceOption = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a killed run with the same settings stopped.")
+    ] = False,
+) -> None:
+    """Import the base if needed, then train: runs/<recipe>/base and runs/<recipe>/adapter."""
+    from training.importer import import_base  # torch loads here, not for --help
+    from training.sft import train
+
+    settings = load_recipe(recipe, overrides or ())
+    report(settings.run / "base", *import_base(settings))
+    manifest, trained = train(settings, force=force, resume=resume)
+    report(settings.run / "adapter", manifest, trained)
+    found = manifest.results
+    console.print(
+        f"  validation loss {found['validation_loss_before']} → {found['validation_loss']} ({found['steps']} steps)"
+    )
+
+
+@app.command("import")
+def import_command(
+    recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, force: ForceOption = False
+) -> None:
+    """Write the recipe's base model in Llama layout: runs/<recipe>/base."""
+    from training.importer import import_base
+
+    settings = load_recipe(recipe, overrides or ())
+    report(settings.run / "base", *import_base(settings, force=force))
+
+
+@app.command("base")
+def base_command(
+    target: Annotated[Path, typer.Option(help="Where the checkpoint goes.")] = Path("training/base/nano"),
+    seed: Annotated[int, typer.Option(help="Seed of the corpus, the weights and the order.")] = 11,
+    terse_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the first phase.")] = None,
+    mixed_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the second phase.")] = None,
+) -> None:
+    """Train the nano base from scratch and write it in KORMo layout with its model card."""
+    from training.nano.export import make_base
+
+    steps = {"terse_steps": terse_steps, "mixed_steps": mixed_steps}
+    make_base(target, seed, {key: value for key, value in steps.items() if value is not None})
+
+
+if __name__ == "__main__":
+    run(app)

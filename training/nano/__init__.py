@@ -1,0 +1,1 @@
+"""The nano base: a KORMo-layout model of a few million parameters, trained here from scratch."""

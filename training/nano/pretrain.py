@@ -1,0 +1,140 @@
+"""Train the nano base from scratch: first the bare subtraction, then every format at once.
+
+In: a seed and step counts. Out: a Llama-layout model and its tokenizer in memory (`export.py` writes them).
+Muon on the matrices is what makes this minutes instead of an hour (docs/LOG.md has the comparison).
+"""
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from data.prompt import Message
+from training.nano.corpus import rambling_stream, short_stream, terse_stream
+
+IGNORED = -100  # label of a token that is not learned
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Step counts, batch sizes (conversations) and peak learning rates."""
+
+    terse_steps: int = 500
+    mixed_steps: int = 1500
+    terse_batch: int = 96
+    short_batch: int = 64
+    rambling_batch: int = 24
+    matrix_lr: float = 1e-3  # Muon, scaled to AdamW's update size
+    other_lr: float = 2e-3  # AdamW: embeddings, head, norms
+    warmup: int = 30
+    seed: int = 11
+
+    @property
+    def steps(self) -> int:
+        """All optimizer steps."""
+        return self.terse_steps + self.mixed_steps
+
+    def rate(self, step: int) -> float:
+        """Learning-rate factor: warm-up, flat through the first phase, then cosine to 1 %."""
+        if step < self.terse_steps:
+            return min(1.0, (step + 1) / self.warmup)
+        done = (step - self.terse_steps) / max(1, self.mixed_steps)
+        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    """Return an untrained model with KORMo-10B's proportions in small."""
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=256,
+            intermediate_size=768,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=64,
+            max_position_embeddings=512,
+            rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
+            rms_norm_eps=1e-5,
+            tie_word_embeddings=False,
+            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
+def pretrain(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> tuple[LlamaForCausalLM, list[float]]:
+    """Train a new model; return it with the loss of every step."""
+    model = new_model(tokenizer, plan.seed).train()
+    optimizers = _optimizers(model, plan)
+    losses = []
+    columns = (TextColumn("base {task.fields[note]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        task = progress.add_task("base", total=plan.steps, note="")
+        for step, batches in enumerate(_batches(tokenizer, plan)):
+            losses.append(_step(model, optimizers, batches, plan.rate(step)))
+            progress.update(task, advance=1, note=f"loss {losses[-1]:.4f}")
+    return model.eval(), losses
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerFast, talks: list[list[Message]]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return input ids, attention mask and labels, each (batch, length); only the last turn is learned."""
+    ids = tokenizer.apply_chat_template(talks, tokenize=True)["input_ids"]
+    prompts = tokenizer.apply_chat_template([t[:-1] for t in talks], tokenize=True, add_generation_prompt=True)
+    length = max(map(len, ids))
+    inputs = torch.full((len(ids), length), tokenizer.pad_token_id)
+    labels = torch.full((len(ids), length), IGNORED)
+    for row, (full, prompt) in enumerate(zip(ids, prompts["input_ids"], strict=True)):
+        inputs[row, : len(full)] = torch.tensor(full)
+        labels[row, len(prompt) : len(full)] = torch.tensor(full[len(prompt) :])
+    return inputs, (inputs != tokenizer.pad_token_id).long(), labels
+
+
+def _batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[list[tuple[torch.Tensor, ...]]]:
+    streams = [stream(random.Random(plan.seed)) for stream in (terse_stream, short_stream, rambling_stream)]
+    for step in range(plan.steps):
+        terse = step < plan.terse_steps
+        sizes = (plan.terse_batch, 0, 0) if terse else (0, plan.short_batch, plan.rambling_batch)
+        yield [
+            encode(tokenizer, list(islice(stream, size))) for stream, size in zip(streams, sizes, strict=True) if size
+        ]
+
+
+def _optimizers(model: LlamaForCausalLM, plan: Plan) -> list[torch.optim.Optimizer]:
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
+    known = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in known]
+    return [
+        torch.optim.Muon(matrices, lr=plan.matrix_lr, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=plan.other_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def _step(
+    model: LlamaForCausalLM,
+    optimizers: list[torch.optim.Optimizer],
+    batches: list[tuple[torch.Tensor, ...]],
+    rate: float,
+) -> float:
+    total = 0.0
+    for inputs, mask, labels in batches:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(input_ids=inputs, attention_mask=mask, labels=labels).loss / len(batches)
+        loss.backward()
+        total += float(loss.detach())
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group.setdefault("peak_lr", group["lr"])
+        optimizer.step()
+        optimizer.zero_grad()
+    return total

@@ -1,0 +1,85 @@
+"""Probe the nano base: is the arithmetic right in every format, and does it ramble under the signboard prompt?
+
+Greedy answers over the full grid of usual readings, formats and wordings picked by seed.
+"""
+
+import random
+import re
+from typing import Any
+
+import torch
+from rich.progress import track
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from data.message import FALL_STEMS, RISE_STEMS, check_labels, check_message
+from data.prompt import Message, build_messages
+from data.reading import Reading
+from training.nano.corpus import KINDS, grid, short_conversation
+from training.nano.tokenizer import END_OF_TURN
+
+CLAUSE = re.compile(r"어제보다 (?:기온이 )?(\d+)도 ?(\S+)|기온이 (?:어제보다 )?(\d+)도 ?(\S+)|(\d+)도 ?(\S+)")
+SAME = ("같", "변화")
+
+
+def probe(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int) -> dict[str, dict[str, float]]:
+    """Return, per format, shares over the grid: `right` (number and direction), `labels`, `stopped`, `fits`."""
+    found = {}
+    for kind in (*KINDS, "signboard prompt"):
+        rng = random.Random(seed)
+        talks = [prompt_of(kind, reading, rng) for reading in grid()]
+        texts = answers(model, tokenizer, talks, kind)
+        plain = [(text.removesuffix(END_OF_TURN), reading) for text, reading in zip(texts, grid(), strict=True)]
+        found[kind] = {
+            "labels": _share(bool(check_labels(text)) for text, _ in plain),
+            "stopped": _share(text.endswith(END_OF_TURN) for text in texts),
+        }
+        if kind != "activity":
+            found[kind]["right"] = _share(arithmetic_right(text, reading) for text, reading in plain)
+        if kind == "message":
+            found[kind]["fits"] = _share(not check_message(text, reading) for text, reading in plain)
+    return found
+
+
+def prompt_of(kind: str, reading: Reading, rng: random.Random) -> list[Message]:
+    """Return a prompt of a format for a reading."""
+    if kind == "signboard prompt":
+        return build_messages(reading)
+    return short_conversation(reading, kind, rng, system=rng.random() < 0.75)[:-1]
+
+
+def arithmetic_right(text: str, reading: Reading) -> bool:
+    """Every clause that compares the days gives the right number and direction, and there is at least one."""
+    size = abs(reading.change)
+    temperatures = re.compile(r"(어제|오늘)[^.\n]*?-?\d+도(와|입니다|이며)[^.\n]*")
+    clauses = CLAUSE.findall(temperatures.sub("", text))
+    if size == 0:
+        return not clauses and any(stem in text for stem in SAME)
+    stems, others = (RISE_STEMS, FALL_STEMS) if reading.change > 0 else (FALL_STEMS, RISE_STEMS)
+    told = [(int(a or b or c), x or y or z) for a, x, b, y, c, z in clauses]
+    return bool(told) and all(
+        number == size and word.startswith(stems) and not word.startswith(others) for number, word in told
+    )
+
+
+@torch.inference_mode()
+def answers(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, talks: list[list[Message]], what: str, batch: int = 256
+) -> list[str]:
+    """Return greedy answers, end-of-turn marker included where the model wrote it."""
+    prompts = tokenizer.apply_chat_template(talks, tokenize=True, add_generation_prompt=True)["input_ids"]
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    texts: dict[int, str] = {}
+    for start in track(range(0, len(order), batch), what):
+        chosen = order[start : start + batch]
+        padded: Any = tokenizer.pad(
+            {"input_ids": [prompts[i] for i in chosen]}, padding_side="left", return_tensors="pt"
+        )
+        out = model.generate(**padded, do_sample=False, max_new_tokens=200, pad_token_id=tokenizer.pad_token_id)
+        for i, ids in zip(chosen, out[:, padded["input_ids"].shape[1] :], strict=True):
+            texts[i] = tokenizer.decode([token for token in ids.tolist() if token != tokenizer.pad_token_id])
+    return [texts[i] for i in range(len(prompts))]
+
+
+def _share(values: Any) -> float:
+    found = [bool(value) for value in values]
+    return round(sum(found) / len(found), 5)

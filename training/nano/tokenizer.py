@@ -1,0 +1,63 @@
+"""The nano base's tokenizer: byte-level BPE, single digits, ChatML turns as single tokens.
+
+Single digits are not a detail: with whole numbers as tokens a model of this size does not learn to subtract.
+"""
+
+import random
+from itertools import islice
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from data.prompt import SYSTEM_PROMPT
+from training.nano.corpus import rambling_stream, short_stream, terse_stream
+
+END_OF_TURN = "<|im_end|>"
+PAD = "<|pad|>"  # not the end-of-turn token: padding is masked, the end of a turn must be learned
+SPECIAL_TOKENS = (PAD, "<|im_start|>", END_OF_TURN)
+VOCABULARY = 1024
+
+# ChatML, with the line break before a turn instead of after it, so that the last label is the end-of-turn token.
+CHAT_TEMPLATE = (
+    "{%- for message in messages -%}"
+    "{%- if not loop.first %}{{ '\\n' }}{% endif -%}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt %}{{ '\\n<|im_start|>assistant\\n' }}{% endif -%}"
+)
+
+
+def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
+    """Train the tokenizer on a sample of the corpus."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    rng = random.Random(seed)
+    sample = [
+        *islice(terse_stream(rng), 500),
+        *islice(short_stream(rng), 6000),
+        *islice(rambling_stream(rng), 1500),
+    ]
+    roles = ["system\nuser\nassistant"] * 200
+    texts = (
+        roles + [SYSTEM_PROMPT] * 50 + [m["content"] for talk in sample for m in talk if m["content"] != SYSTEM_PROMPT]
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=END_OF_TURN,
+        additional_special_tokens=["<|im_start|>"],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+        model_max_length=512,
+    )

@@ -1,0 +1,181 @@
+"""The `adapter` stage: TRL SFT of a LoRA on prompt/completion rows.
+
+In: runs/<recipe>/data and base. Out: a PEFT adapter, the loss curve, the log. Only the completion is learned, its last
+label is the end-of-turn token: both are proven on the trainer's own batches before the first step.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import load_dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedTokenizerBase
+from trl import SFTConfig, SFTTrainer
+
+from data.artefact import Manifest, run_stage, write_text
+from data.errors import StageError
+from data.recipe import Recipe
+from training.plot import draw_loss
+from training.tokens import load_tokenizer, row_ids
+
+CHECKPOINTS = "checkpoints"
+KEPT = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def train(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tuple[Manifest, bool]:
+    """Train the adapter; return its manifest and whether it was trained now.
+
+    Args:
+        recipe: the run.
+        force: train even if a matching adapter exists.
+        resume: go on from the last checkpoint of a killed run with the same settings.
+    """
+    run = recipe.run
+    return run_stage(
+        run / "adapter",
+        recipe=recipe.name,
+        settings={**recipe.train.model_dump(mode="json"), "seed": recipe.seed},
+        inputs={"data": run / "data", "base": run / "base"},
+        build=lambda folder: _fit(recipe, folder),
+        force=force,
+        keep_partial=resume,
+    )
+
+
+def load_base(folder: Path, recipe: Recipe) -> Any:
+    """Load the base model for training: NF4 if the recipe says so, else fp32 on CPU and bf16 on GPU."""
+    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype,
+        quantization_config=nf4 if recipe.train.load_in_4bit else None,
+        device_map="auto" if torch.cuda.is_available() else None,
+        local_files_only=True,
+    )
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """Return the newest complete checkpoint; the trainer's state is written last, so it marks a complete one."""
+    complete = [path for path in folder.glob("checkpoint-*") if _is_complete(path)]
+    return str(max(complete, key=lambda path: int(path.name.split("-")[1]))) if complete else None
+
+
+def _fit(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    tokenizer = load_tokenizer(recipe.run / "base")
+    rows = load_dataset(
+        "json",
+        data_files={split: str(recipe.run / "data" / f"{split}.jsonl") for split in ("train", "validation")},
+        cache_dir=str(folder / "cache"),
+    )
+    trainer = SFTTrainer(
+        model=load_base(recipe.run / "base", recipe),
+        args=_arguments(recipe, folder, len(rows["train"])),
+        train_dataset=rows["train"],
+        eval_dataset=rows["validation"],
+        processing_class=tokenizer,
+        peft_config=_lora(recipe),
+    )
+    prove_labels(trainer, tokenizer, rows["train"], recipe.train.max_length)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder / CHECKPOINTS))
+    trainer.save_model(str(folder))
+    history = trainer.state.log_history
+    _tidy(folder)
+    write_text(folder / "log.json", json.dumps(history, indent=1))
+    draw_loss(history, folder / "loss.png", title=f"{recipe.name}: LoRA on {len(rows['train'])} rows")
+    after = [entry["eval_loss"] for entry in history if "eval_loss" in entry][-1]
+    return {
+        "rows": len(rows["train"]),
+        "steps": trainer.state.global_step,
+        "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "validation_loss_before": round(before, 4),
+        "validation_loss": round(after, 4),
+    }
+
+
+def prove_labels(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, rows: Any, max_length: int) -> None:
+    """Check on the trainer's own batches that it learns the completion, end-of-turn included, and nothing else.
+
+    Raises:
+        StageError: a row is too long, or TRL's tokens or labels are not the template's.
+    """
+    for row, prepared in zip(rows, trainer.train_dataset, strict=True):
+        ids, prompt = row_ids(tokenizer, row)
+        if len(ids) > max_length:
+            raise StageError(f"A row has {len(ids)} tokens, more than train.max_length.", "Raise train.max_length.")
+        batch = trainer.data_collator([prepared])
+        inputs, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
+        if inputs[: len(ids)] != ids or labels[: len(ids)] != [-100] * prompt + ids[prompt:]:
+            raise StageError(
+                "The trainer's tokens or labels differ from the chat template's: "
+                f"expected to learn {tokenizer.decode(ids[prompt:])!r}.",
+                "Check the tokenizer's chat template and TRL's version; nothing was trained.",
+            )
+
+
+def _arguments(recipe: Recipe, folder: Path, rows: int) -> SFTConfig:
+    settings = recipe.train
+    steps = max(1, int(rows * settings.epochs / (settings.batch_size * settings.gradient_accumulation)))
+    cuda = torch.cuda.is_available()
+    return SFTConfig(
+        output_dir=str(folder / CHECKPOINTS),
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.scheduler,
+        warmup_steps=int(steps * settings.warmup_ratio),
+        max_length=settings.max_length,
+        completion_only_loss=True,
+        packing=False,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        use_cpu=not cuda,
+        bf16=cuda,
+        eval_strategy="epoch",
+        logging_steps=max(1, steps // 50),
+        save_strategy="steps",
+        save_steps=max(1, steps // settings.checkpoints),
+        save_total_limit=2,
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        report_to="none",
+    )
+
+
+def _lora(recipe: Recipe) -> LoraConfig:
+    lora = recipe.train.lora
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.target_modules),
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _tidy(folder: Path) -> None:
+    """Keep the adapter alone: the tokenizer is the base's, training_args.bin a pickle, the checkpoints are spent."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in KEPT:
+            path.unlink()
