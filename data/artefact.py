@@ -5,6 +5,7 @@ matches its settings and inputs is skipped. A manifest carries its ancestors' ma
 another machine still proves where it comes from.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -21,7 +22,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from data.errors import ArtefactError, SignboardError
+from data.errors import ArtefactError, SignboardError, StageError
 
 MANIFEST = "manifest.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "autoawq", "bitsandbytes")
@@ -126,8 +127,9 @@ def run_stage(
     build: Callable[[Path], dict[str, Any]],
     force: bool = False,
     keep_partial: bool = False,
+    compare: bool = False,
 ) -> tuple[Manifest, bool]:
-    """Build an artefact unless a matching one exists; return its manifest and whether it was built now.
+    """Build an artefact unless a matching one exists; return its manifest and whether it is new.
 
     Args:
         folder: where the artefact goes; its name is the stage's.
@@ -137,6 +139,11 @@ def run_stage(
         build: gets an empty folder to fill, returns measurements.
         force: build even if a matching artefact exists.
         keep_partial: give `build` what a killed run with the same settings and inputs left behind.
+        compare: build in any case and keep the old artefact if every file comes out the same; for cheap stages,
+            whose outcome also depends on our code.
+
+    Raises:
+        StageError: the disk is full.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.parent):
@@ -150,25 +157,42 @@ def run_stage(
             files={},
             ancestors=ancestors,
         )
-        if not force and (found := _matching(folder, wanted)):
+        found = None if force else _matching(folder, wanted)
+        if found and not compare:
             return found, False
         partial = _prepare(folder, wanted, keep=keep_partial and not force)
-        start = time.monotonic()
-        results = build(partial)
-        manifest = wanted.model_copy(
-            update={
-                "files": {
-                    name: FileEntry(size=(partial / name).stat().st_size, sha256=hash_file(partial / name))
-                    for name in _files(partial)
-                },
-                "results": results,
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "seconds": round(time.monotonic() - start, 1),
-                "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            }
-        )
+        manifest = _built(partial, wanted, build)
+        if found and found.files == manifest.files:
+            _discard(partial)
+            return found, False
         _publish(partial, folder, manifest)
         return manifest, True
+
+
+def _built(partial: Path, wanted: Manifest, build: Callable[[Path], dict[str, Any]]) -> Manifest:
+    start = time.monotonic()
+    try:
+        results = build(partial)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        shutil.rmtree(partial)
+        raise StageError(
+            f"The disk of {partial.parent} is full.", "Free some space and run the stage again."
+        ) from error
+    files = {
+        name: FileEntry(size=(partial / name).stat().st_size, sha256=hash_file(partial / name))
+        for name in _files(partial)
+    }
+    return wanted.model_copy(
+        update={
+            "files": files,
+            "results": results,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - start, 1),
+            "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+    )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -202,7 +226,8 @@ def _matching(folder: Path, wanted: Manifest) -> Manifest | None:
 
 def _prepare(folder: Path, wanted: Manifest, *, keep: bool) -> Path:
     """Return the folder to build in; a kept one must have been started for the very same artefact."""
-    partial, started = folder.parent / f".{folder.name}.partial", folder.parent / f".{folder.name}.started"
+    partial = folder.parent / f".{folder.name}.partial"
+    started = partial.with_suffix(".started")
     if not (keep and partial.is_dir() and started.is_file() and started.read_text() == wanted.id):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
@@ -218,7 +243,12 @@ def _publish(partial: Path, folder: Path, manifest: Manifest) -> None:
         folder.rename(old)
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
-    (folder.parent / f".{folder.name}.started").unlink(missing_ok=True)
+    _discard(partial)
+
+
+def _discard(partial: Path) -> None:
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.with_suffix(".started").unlink(missing_ok=True)
 
 
 def _verify_chain(manifest: Manifest, folder: Path, todo: str) -> None:

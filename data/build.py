@@ -31,6 +31,7 @@ def build(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         inputs={path.name: path for path in sorted(CORPUS.iterdir())},
         build=fill,
         force=force,
+        compare=True,
     )
 
 
