@@ -4,6 +4,7 @@ import typer
 
 from data.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, new_app, report, run
 from data.recipe import Recipe, load_recipe
+from merge.stages import merge, quantize_merged
 
 app = new_app(
     "Fold the LoRA into the 16-bit base and quantize the result to 4-bit AWQ, each step proven on held-out rows.",
@@ -42,14 +43,10 @@ def quantize_command(
 
 
 def _fold(recipe: Recipe, force: bool) -> None:
-    from merge.stages import merge  # torch loads here, not for --help
-
     report(recipe.run / "merged", *merge(recipe, force=force))
 
 
 def _quantize(recipe: Recipe, force: bool) -> None:
-    from merge.stages import quantize_merged
-
     report(recipe.run / "awq", *quantize_merged(recipe, force=force))
 
 

@@ -1,4 +1,7 @@
-"""The `merged` and `awq` stages: build, prove, publish only what passes."""
+"""The `merged` and `awq` stages: build, prove, publish only what passes.
+
+Torch is imported only when there is something to do.
+"""
 
 import json
 import shutil
@@ -8,12 +11,7 @@ from typing import Any
 from data.artefact import Manifest, run_stage, write_text
 from data.errors import StageError
 from data.recipe import GenerationSection, Recipe
-from merge.adapter import read_adapter
-from merge.fold import fold
-from merge.quantize import calibration_rows, quantize
-from merge.verify import HeldOut, compare_awq, compare_fold
 from training.kormo import TOKENIZER_FILES, read_json
-from training.tokens import load_tokenizer
 
 
 def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
@@ -21,6 +19,10 @@ def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
     run = recipe.run
 
     def fill(folder: Path) -> dict[str, Any]:
+        from merge.adapter import read_adapter
+        from merge.fold import fold
+        from merge.verify import HeldOut, compare_fold
+
         found = fold(run / "base", read_adapter(run / "adapter"), folder)
         ship_behaviour(folder, recipe.generation)
         proof = compare_fold(run / "base", run / "adapter", folder, HeldOut.read(run / "data", folder))
@@ -46,6 +48,9 @@ def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, b
     run, settings = recipe.run, recipe.quantize
 
     def fill(folder: Path) -> dict[str, Any]:
+        from merge.quantize import calibration_rows, quantize
+        from merge.verify import HeldOut, compare_awq
+
         rows = calibration_rows(run / "data" / "train.jsonl", run / "merged", settings.calibration_rows)
         quantize(run / "merged", rows, folder, settings)
         for name in TOKENIZER_FILES:  # the backend rewrites or drops some of them
@@ -68,6 +73,8 @@ def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, b
 
 def ship_behaviour(folder: Path, generation: GenerationSection) -> None:
     """Write what a bare call gets into the checkpoint: sampling defaults and one end-of-turn id everywhere."""
+    from training.tokens import load_tokenizer
+
     tokenizer = load_tokenizer(folder)
     stops = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
     config = read_json(folder / "config.json")

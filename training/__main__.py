@@ -7,6 +7,7 @@ import typer
 
 from data.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, console, new_app, report, run
 from data.recipe import load_recipe
+from training.stages import import_base, train
 
 app = new_app("Import a base model and train the LoRA on it; or train the embedded nano base from scratch.")
 
@@ -21,9 +22,6 @@ def sft_command(
     ] = False,
 ) -> None:
     """Import the base if needed, then train: runs/<recipe>/base and runs/<recipe>/adapter."""
-    from training.importer import import_base  # torch loads here, not for --help
-    from training.sft import train
-
     settings = load_recipe(recipe, overrides or ())
     report(settings.run / "base", *import_base(settings))
     manifest, trained = train(settings, force=force, resume=resume)
@@ -39,8 +37,6 @@ def import_command(
     recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, force: ForceOption = False
 ) -> None:
     """Write the recipe's base model in Llama layout: runs/<recipe>/base."""
-    from training.importer import import_base
-
     settings = load_recipe(recipe, overrides or ())
     report(settings.run / "base", *import_base(settings, force=force))
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from datasets import load_dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedTokenizerBase, ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
-from data.artefact import Manifest, run_stage, write_text
+from data.artefact import write_text
 from data.errors import StageError
 from data.recipe import Recipe
 from training.plot import draw_loss
@@ -25,24 +25,42 @@ CHECKPOINTS = "checkpoints"
 KEPT = ("adapter_config.json", "adapter_model.safetensors")
 
 
-def train(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tuple[Manifest, bool]:
-    """Train the adapter; return its manifest and whether it was trained now.
-
-    Args:
-        recipe: the run.
-        force: train even if a matching adapter exists.
-        resume: go on from the last checkpoint of a killed run with the same settings.
-    """
-    run = recipe.run
-    return run_stage(
-        run / "adapter",
-        recipe=recipe.name,
-        settings={**recipe.train.model_dump(mode="json"), "seed": recipe.seed},
-        inputs={"data": run / "data", "base": run / "base"},
-        build=lambda folder: _fit(recipe, folder),
-        force=force,
-        keep_partial=resume,
+def fit(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Train into the folder, going on from a checkpoint if one is there; return measurements."""
+    tokenizer = load_tokenizer(recipe.run / "base")
+    rows = load_dataset(
+        "json",
+        data_files={split: str(recipe.run / "data" / f"{split}.jsonl") for split in ("train", "validation")},
+        cache_dir=str(folder / "cache"),
     )
+    trainer = SFTTrainer(
+        model=load_base(recipe.run / "base", recipe),
+        args=_arguments(recipe, folder, len(rows["train"])),
+        train_dataset=rows["train"],
+        eval_dataset=rows["validation"],
+        processing_class=tokenizer,
+        peft_config=_lora(recipe),
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Bar)
+    prove_labels(trainer, tokenizer, rows["train"], recipe.train.max_length)
+    before = trainer.evaluate()["eval_loss"]
+    checkpoint = last_checkpoint(folder / CHECKPOINTS)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model(str(folder))
+    history = trainer.state.log_history
+    _tidy(folder)
+    write_text(folder / "log.json", json.dumps(history, indent=1))
+    draw_loss(history, folder / "loss.png", title=f"{recipe.name}: LoRA on {len(rows['train'])} rows")
+    after = [entry["eval_loss"] for entry in history if "eval_loss" in entry][-1]
+    return {
+        "rows": len(rows["train"]),
+        "steps": trainer.state.global_step,
+        "resumed_from": int(checkpoint.rsplit("-", 1)[1]) if checkpoint else 0,
+        "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
+        "validation_loss_before": round(before, 4),
+        "validation_loss": round(after, 4),
+    }
 
 
 def load_base(folder: Path, recipe: Recipe) -> Any:
@@ -69,37 +87,11 @@ def last_checkpoint(folder: Path) -> str | None:
     return str(max(complete, key=lambda path: int(path.name.split("-")[1]))) if complete else None
 
 
-def _fit(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    tokenizer = load_tokenizer(recipe.run / "base")
-    rows = load_dataset(
-        "json",
-        data_files={split: str(recipe.run / "data" / f"{split}.jsonl") for split in ("train", "validation")},
-        cache_dir=str(folder / "cache"),
-    )
-    trainer = SFTTrainer(
-        model=load_base(recipe.run / "base", recipe),
-        args=_arguments(recipe, folder, len(rows["train"])),
-        train_dataset=rows["train"],
-        eval_dataset=rows["validation"],
-        processing_class=tokenizer,
-        peft_config=_lora(recipe),
-    )
-    prove_labels(trainer, tokenizer, rows["train"], recipe.train.max_length)
-    before = trainer.evaluate()["eval_loss"]
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder / CHECKPOINTS))
-    trainer.save_model(str(folder))
-    history = trainer.state.log_history
-    _tidy(folder)
-    write_text(folder / "log.json", json.dumps(history, indent=1))
-    draw_loss(history, folder / "loss.png", title=f"{recipe.name}: LoRA on {len(rows['train'])} rows")
-    after = [entry["eval_loss"] for entry in history if "eval_loss" in entry][-1]
-    return {
-        "rows": len(rows["train"]),
-        "steps": trainer.state.global_step,
-        "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
-        "validation_loss_before": round(before, 4),
-        "validation_loss": round(after, 4),
-    }
+class Bar(ProgressCallback):
+    """The trainer's progress bar without a line of numbers every few steps: they are in log.json and loss.png."""
+
+    def on_log(self, *_arguments: Any, **_options: Any) -> None:
+        """Print nothing."""
 
 
 def prove_labels(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, rows: Any, max_length: int) -> None:

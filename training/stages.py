@@ -1,0 +1,55 @@
+"""The `base` and `adapter` stages. Torch is imported only when there is something to do."""
+
+from pathlib import Path
+from typing import Any
+
+from data.artefact import Manifest, run_stage
+from data.recipe import Recipe
+from training.kormo import checkpoint_files, import_checkpoint
+
+
+def import_base(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
+    """Write the base model in Llama layout; return the manifest and whether it was done now."""
+    source = recipe.base.path
+
+    def fill(folder: Path) -> dict[str, Any]:
+        from training.tokens import load_tokenizer
+
+        found = import_checkpoint(source, folder)
+        load_tokenizer(folder)  # refuses a tokenizer with which the model could not learn to stop
+        return found
+
+    return run_stage(
+        recipe.run / "base",
+        recipe=recipe.name,
+        settings={},
+        inputs={path.name: path for path in checkpoint_files(source)},
+        build=fill,
+        force=force,
+    )
+
+
+def train(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tuple[Manifest, bool]:
+    """Train the adapter; return the manifest and whether it was trained now.
+
+    Args:
+        recipe: the run.
+        force: train even if a matching adapter exists.
+        resume: go on from the last checkpoint of a killed run with the same settings.
+    """
+
+    def fill(folder: Path) -> dict[str, Any]:
+        from training.sft import fit
+
+        return fit(recipe, folder)
+
+    run = recipe.run
+    return run_stage(
+        run / "adapter",
+        recipe=recipe.name,
+        settings={**recipe.train.model_dump(mode="json"), "seed": recipe.seed},
+        inputs={"data": run / "data", "base": run / "base"},
+        build=fill,
+        force=force,
+        keep_partial=resume,
+    )
