@@ -49,6 +49,8 @@ def evaluate(options: argparse.Namespace) -> int:
     from clients.evaluate import ask_client, ask_raw, score, table
     from data.reading import usual_grid
 
+    if options.out:
+        _check_writable(options.out)  # before minutes of asking, not after
     readings = list(usual_grid())[:: options.every]
     columns, answers = {}, {}
     for name, ask in (("raw", ask_raw), ("client", ask_client)):
@@ -60,9 +62,16 @@ def evaluate(options: argparse.Namespace) -> int:
         report = {
             name: {"scores": asdict(columns[name]), "answers": [asdict(a) for a in answers[name]]} for name in columns
         }
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
     return 0
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise SignboardError(f"{path} cannot be written: {error.strerror}.", "Choose another --out.") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,8 +116,16 @@ def _positive(text: str) -> int:
 
 
 def _guard_negative_numbers(arguments: list[str]) -> list[str]:
-    """Let argparse take `-5` and `-inf` as temperatures: it knows the first, not the second."""
-    return [f" {a}" if a.lower() in ("-inf", "-infinity", "-nan") else a for a in arguments]
+    """Let argparse take any negative number as a temperature: it knows `-5`, not `-5.`, `-1e-05` or `-inf`."""
+    return [f" {argument}" if argument.startswith("-") and _is_number(argument) else argument for argument in arguments]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

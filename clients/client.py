@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -73,8 +74,18 @@ class AsyncSignboardClient:
     ) -> None:
         self._base_url, self._model = base_url, model
         self._deadline, self._max_samples, self._temperature = deadline, max_samples, temperature
-        # One quick retry on a dropped connection or a 5xx; the deadline above it bounds both.
-        self._openai = openai.AsyncOpenAI(base_url=base_url, api_key=api_key, timeout=deadline, max_retries=1)
+        if max_samples < 1:
+            raise ValueError("max_samples must be at least 1")
+        check_url(base_url)
+        # One quick retry on a dropped connection or a 5xx; the deadline above it bounds both. An unset variable of a
+        # compose file arrives as an empty key, which the SDK refuses.
+        self._openai = openai.AsyncOpenAI(
+            base_url=base_url,
+            api_key=api_key or "none",
+            timeout=deadline,
+            max_retries=1,
+            http_client=direct_http(),
+        )
 
     async def __aenter__(self) -> "AsyncSignboardClient":
         return self
@@ -105,7 +116,7 @@ class AsyncSignboardClient:
         start = time.monotonic()
         rejected: list[Rejected] = []
         for tries in range(1, self._max_samples + 1):
-            text, finish = self._content(await self._complete(reading))
+            text, finish = content(await self._complete(reading), self._base_url)
             problems = check_message(text, reading)
             if finish != "stop":
                 problems.append(Found(Problem.UNFINISHED, finish))
@@ -130,22 +141,12 @@ class AsyncSignboardClient:
             **options,
         )
 
-    def _content(self, completion: ChatCompletion) -> tuple[str, str]:
-        # the SDK does not validate what a server sends: a wrong body arrives here as it was
-        try:
-            choice = completion.choices[0]
-            text, finish = choice.message.content, choice.finish_reason
-        except (AttributeError, IndexError, TypeError) as error:
-            raise _bad_answer(self._base_url, repr(completion)) from error
-        if text is not None and not isinstance(text, str):
-            raise _bad_answer(self._base_url, repr(text))
-        return text or "", str(finish)
-
 
 class SignboardClient:
     """Ask for messages synchronously; the arguments are `AsyncSignboardClient`'s. Usable from several threads."""
 
     def __init__(self, base_url: str = DEFAULT_URL, **options: Any) -> None:
+        self._closed = False
         self._opened = start_blocking_portal()
         self._portal: BlockingPortal = self._opened.__enter__()
         try:
@@ -163,7 +164,10 @@ class SignboardClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections and the event loop."""
+        """Close the connections and the event loop; closing twice is no error."""
+        if self._closed:
+            return
+        self._closed = True
         try:
             self._portal.call(self._client.aclose)
         finally:
@@ -172,6 +176,42 @@ class SignboardClient:
     def say(self, yesterday: float, today: float) -> SignMessage:
         """Return a checked message for two temperatures in °C; see `AsyncSignboardClient.say`."""
         return self._portal.call(self._client.say, yesterday, today)
+
+
+def check_url(url: str) -> None:
+    """Check an endpoint's address.
+
+    Raises:
+        ServerUnavailable: it is no http(s) address with a usable port.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or over 65535
+        usable = False
+    if not usable:
+        raise ServerUnavailable(f"{url!r} is not the address of a server.", "Write it as http://127.0.0.1:8000/v1.")
+
+
+def direct_http() -> openai.DefaultAsyncHttpxClient:
+    """Return an HTTP client that ignores proxy variables: the server is local, and messages go nowhere else."""
+    return openai.DefaultAsyncHttpxClient(trust_env=False)
+
+
+def content(completion: ChatCompletion, url: str) -> tuple[str, str]:
+    """Return text and finish reason of an answer.
+
+    Raises:
+        BadAnswer: it is no chat completion. The SDK does not validate what a server sends.
+    """
+    try:
+        choice = completion.choices[0]
+        text, finish = choice.message.content, choice.finish_reason
+    except (AttributeError, LookupError, TypeError) as error:
+        raise _bad_answer(url, repr(completion)) from error
+    if text is not None and not isinstance(text, str):
+        raise _bad_answer(url, repr(text))
+    return text or "", str(finish)
 
 
 @contextmanager
@@ -191,7 +231,7 @@ def typed_errors(url: str, deadline: float) -> Iterator[None]:
         raise ServerUnavailable(
             f"Nothing answers at {url}.", "Start the server with `make serve`, or check the address."
         ) from error
-    except (openai.APIResponseValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (openai.APIResponseValidationError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _bad_answer(url, str(error)) from error
 
 

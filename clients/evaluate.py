@@ -1,16 +1,14 @@
 """Evaluate a running server over the grid: once raw, as any SDK caller would ask, once through the client."""
 
 import asyncio
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import openai
-from openai.types.chat import ChatCompletion
-from tqdm import tqdm
-
-from clients.client import AsyncSignboardClient, typed_errors
+from clients.client import AsyncSignboardClient, check_url, content, direct_http, typed_errors
 from data.errors import MessageError
 from data.message import Problem, check_message, split_sentences
 from data.prompt import build_messages
@@ -51,14 +49,17 @@ class Scores:
 
 async def ask_raw(readings: Sequence[Reading], url: str, model: str, api_key: str) -> list[Answer]:
     """Ask as a bare SDK call does: no stop, no limits, no sampling settings, no second try."""
-    async with openai.AsyncOpenAI(base_url=url, api_key=api_key, timeout=DEADLINE, max_retries=0) as client:
+    check_url(url)
+    async with openai.AsyncOpenAI(
+        base_url=url, api_key=api_key or "none", timeout=DEADLINE, max_retries=0, http_client=direct_http()
+    ) as client:
 
         async def ask(reading: Reading) -> Answer:
             messages: Any = build_messages(reading)
             with typed_errors(url, DEADLINE):
-                completion: ChatCompletion = await client.chat.completions.create(model=model, messages=messages)
-            choice = completion.choices[0]
-            return Answer(reading, choice.message.content or "", choice.finish_reason, 1)
+                async with asyncio.timeout(DEADLINE):
+                    completion = await client.chat.completions.create(model=model, messages=messages)
+            return Answer(reading, *content(completion, url), tries=1)
 
         return await _ask_all(readings, ask, "raw")
 
@@ -131,12 +132,16 @@ ROWS = (
 
 async def _ask_all(readings: Sequence[Reading], ask: Callable[[Reading], Awaitable[Answer]], what: str) -> list[Answer]:
     gate = asyncio.Semaphore(CONCURRENCY)
-    with tqdm(total=len(readings), desc=what, unit="msg", disable=None) as bar:
+    done = 0
 
-        async def one(reading: Reading) -> Answer:
-            async with gate:
-                answer = await ask(reading)
-            bar.update()
-            return answer
+    async def one(reading: Reading) -> Answer:
+        nonlocal done
+        async with gate:
+            answer = await ask(reading)
+        done += 1
+        if sys.stderr.isatty():  # no tqdm: this must run with openai and pydantic alone
+            end = "\n" if done == len(readings) else ""
+            print(f"\r{what}: {done} of {len(readings)} messages", end=end, file=sys.stderr, flush=True)
+        return answer
 
-        return await asyncio.gather(*map(one, readings))
+    return await asyncio.gather(*map(one, readings))

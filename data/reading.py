@@ -61,11 +61,17 @@ def usual_grid() -> Iterator[Reading]:
 def _whole_degrees(name: str, value: float) -> int:
     if isinstance(value, bool) or not isinstance(value, Real | Decimal):
         raise ReadingError(f"{name} is {value!r}, not a number.", "Give the temperature in °C, such as 21 or -3.5.")
-    if not math.isfinite(value):
-        raise ReadingError(f"{name} is {value}, not a finite temperature.", "Check the sensor; nothing was sent.")
     low, high = HARD_LIMITS
+    try:
+        finite = math.isfinite(value)
+    except (OverflowError, ValueError):  # an integer too long for a float, a signalling NaN
+        finite = False
+    if not finite:
+        raise ReadingError(f"{name} is not a finite temperature.", "Check the sensor; nothing was sent.")
     # Through the decimal text: 0.5 + 0.49999999999999994 is 1.0 in binary floating point.
-    degrees = int(Decimal(str(value)).quantize(Decimal(1), rounding=ROUND_HALF_UP)) if abs(value) < 1e6 else high + 1
+    exact = value if isinstance(value, Decimal) else Decimal(str(float(value)))
+    degrees = exact.to_integral_value(rounding=ROUND_HALF_UP)
+    low, high = HARD_LIMITS
     if not low <= degrees <= high:
-        raise ReadingError(f"{name} is {value} °C, outside {low}…{high} °C.", "Check the sensor; nothing was sent.")
-    return degrees
+        raise ReadingError(f"{name} is {exact} °C, outside {low}…{high} °C.", "Check the sensor; nothing was sent.")
+    return int(degrees)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from data.artefact import Manifest, run_stage, write_text
+from data.cli import console
 from data.errors import StageError
 from data.recipe import GenerationSection, Recipe
 from training.kormo import TOKENIZER_FILES, read_json
@@ -19,9 +20,10 @@ def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
     run = recipe.run
 
     def fill(folder: Path) -> dict[str, Any]:
-        from merge.adapter import read_adapter
-        from merge.fold import fold
-        from merge.verify import HeldOut, compare_fold
+        with console.status("loading torch and PEFT"):
+            from merge.adapter import read_adapter
+            from merge.fold import fold
+            from merge.verify import HeldOut, compare_fold
 
         found = fold(run / "base", read_adapter(run / "adapter"), folder)
         ship_behaviour(folder, recipe.generation)
@@ -48,8 +50,9 @@ def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, b
     run, settings = recipe.run, recipe.quantize
 
     def fill(folder: Path) -> dict[str, Any]:
-        from merge.quantize import calibration_rows, quantize
-        from merge.verify import HeldOut, compare_awq
+        with console.status("loading torch and AutoAWQ"):
+            from merge.quantize import calibration_rows, quantize
+            from merge.verify import HeldOut, compare_awq
 
         rows = calibration_rows(run / "data" / "train.jsonl", run / "merged", settings.calibration_rows)
         quantize(run / "merged", rows, folder, settings)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -89,7 +90,9 @@ class VllmServer:
         """Ask for one token; vLLM's own /health stays 200 while the engine is stalled."""
         body = {"model": self._model, "messages": build_messages(Reading(10, 20)), "max_tokens": 1}
         try:
-            return httpx.post(f"{self.url}/chat/completions", json=body, timeout=timeout).status_code == httpx.codes.OK
+            # trust_env: a proxy set for the outside must not come between us and loopback
+            answer = httpx.post(f"{self.url}/chat/completions", json=body, timeout=timeout, trust_env=False)
+            return answer.status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 
@@ -99,38 +102,46 @@ class VllmServer:
         return self._process.wait()
 
     def stop(self) -> None:
-        """Stop vLLM and every process it started: SIGTERM, then SIGKILL."""
+        """Stop vLLM and every process it started: SIGTERM, then SIGKILL for what is left of the group."""
         if self._process is None:
             return
         family = self._family()
         self._signal(signal.SIGTERM)
         _, alive = psutil.wait_procs(family, timeout=self._settings.stop_timeout)
-        if alive:
-            self._signal(signal.SIGKILL)
-            psutil.wait_procs(alive, timeout=5)
+        self._signal(signal.SIGKILL)  # the group may outlive its leader
+        for process in alive:  # and a child may have left the group
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=5)
         self._process.wait()
         self._process = None
 
     def _family(self) -> list[psutil.Process]:
+        """Return the living processes of the group and the descendants of its leader."""
         assert self._process is not None
-        try:
-            leader = psutil.Process(self._process.pid)
-            return [leader, *leader.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        group = self._process.pid
+        found = {process.pid: process for process in psutil.process_iter() if _group_of(process.pid) == group}
+        with suppress(psutil.NoSuchProcess):
+            found |= {process.pid: process for process in psutil.Process(group).children(recursive=True)}
+        return list(found.values())
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
-        except ProcessLookupError:
-            return
 
     def _tail(self, lines: int = TAIL) -> str:
         try:
             return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
         except OSError:
             return ""
+
+
+def _group_of(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return -1
 
 
 def _end_with_parent() -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from data.artefact import Manifest, run_stage
+from data.cli import console
 from data.recipe import Recipe
 from training.kormo import checkpoint_files, import_checkpoint
 
@@ -39,7 +40,8 @@ def train(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tuple
     """
 
     def fill(folder: Path) -> dict[str, Any]:
-        from training.sft import fit
+        with console.status("loading torch and TRL"):
+            from training.sft import fit
 
         return fit(recipe, folder)
 

@@ -1,0 +1,1 @@
+"""Tests; run them with `make test`, or `.venv/bin/python -m pytest` from the repository root."""

@@ -1,0 +1,224 @@
+"""What is checked before vLLM starts, and the flags and environment it starts with."""
+
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import serve.preflight
+from data.artefact import run_stage
+from data.errors import ArtefactError, ServiceError
+from data.recipe import Recipe
+from serve import flags
+from serve.preflight import CPU_OVERHEAD, GIB, check_memory, check_port, choose_checkpoint, has_avx512
+from serve.settings import ServeSettings
+from tests.scripted_server import free_port
+
+RECIPE = Recipe(name="tiny")
+CHAIN = ("data", "adapter", "merged", "awq")
+
+
+@pytest.fixture
+def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Build a whole line of one-file artefacts and return its run folder."""
+    monkeypatch.chdir(tmp_path)
+    for stage, before in zip(CHAIN, (None, *CHAIN), strict=False):
+
+        def build(folder: Path, stage: str = stage) -> dict[str, Any]:
+            (folder / "model.safetensors").write_text(f"weights of {stage}")
+            return {}
+
+        inputs = {before: RECIPE.run / before} if before else {}
+        run_stage(RECIPE.run / stage, recipe=RECIPE.name, settings={}, inputs=inputs, build=build)
+    return RECIPE.run
+
+
+@pytest.mark.parametrize("listening", [True, False], ids=["listening", "bound"])
+def test_a_port_in_use_is_refused(listening: bool) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if listening:
+            other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ServiceError, match=rf"127\.0\.0\.1:{port} cannot be used.*in use") as caught:
+            check_port("127.0.0.1", port)
+    assert "--port" in caught.value.todo
+
+
+def test_a_free_port_is_accepted_and_stays_free() -> None:
+    port = free_port()
+    check_port("127.0.0.1", port)
+    with socket.socket() as mine:
+        mine.bind(("127.0.0.1", port))
+        assert mine.getsockname()[1] == port
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        pytest.param("no.such.host.invalid", 8000, id="unknown name"),
+        pytest.param("192.0.2.1", 8000, id="another machine's address"),
+        pytest.param("127.0.0.1", 70_000, id="no port"),
+        pytest.param("a..b", 8000, id="no name"),
+        pytest.param("h" * 64, 8000, id="too long a name"),
+    ],
+)
+def test_an_address_that_is_not_ours_is_refused(host: str, port: int) -> None:
+    with pytest.raises(ServiceError, match=f"{host}:{port} cannot be used"):
+        check_port(host, port)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "expected"),
+    [
+        ("model name\t: Xeon\nflags\t\t: fpu sse4_2 avx avx2 avx512f avx512bw\n", True),
+        ("model name\t: Ryzen\nflags\t\t: fpu sse4_2 avx avx2 fma\n", False),
+        ("model name\t: Neoverse\nFeatures\t: fp asimd\n", False),
+        (None, False),
+    ],
+    ids=["Xeon", "without", "Arm", "no file"],
+)
+def test_avx512_is_read_from_cpuinfo(cpuinfo: str | None, expected: bool, tmp_path: Path) -> None:
+    if cpuinfo is not None:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert has_avx512(tmp_path / "cpuinfo") is expected
+
+
+@pytest.mark.parametrize(
+    ("cpu", "avx512", "stage", "noted"),
+    [(True, True, "awq", False), (True, False, "merged", True), (False, False, "awq", False)],
+    ids=["CPU", "CPU without AVX-512", "GPU"],
+)
+def test_the_checkpoint_fits_the_machine(
+    cpu: bool, avx512: bool, stage: str, noted: bool, line: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve.preflight, "has_avx512", lambda: avx512)
+    folder, note = choose_checkpoint(RECIPE, cpu=cpu, full=True)
+    assert folder == line / stage
+    assert ("AVX-512" in note) is bool(note) is noted
+
+
+def test_a_checkpoint_copied_without_the_stages_before_it_still_verifies(line: Path) -> None:
+    for stage in ("data", "adapter", "merged"):
+        shutil.rmtree(line / stage)
+    assert choose_checkpoint(RECIPE, cpu=False, full=True) == (line / "awq", "")
+
+
+def cut_a_file(folder: Path) -> None:
+    (folder / "model.safetensors").write_text("weig")
+
+
+def remove_a_file(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def add_a_file(folder: Path) -> None:
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+
+
+def break_the_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{")
+
+
+def remove_the_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def forge_an_ancestor(folder: Path) -> None:
+    manifest = folder / "manifest.json"
+    before, after = manifest.read_text().split('"ancestors"', 1)
+    assert '"stage": "adapter"' in after
+    manifest.write_text(before + '"ancestors"' + after.replace('"stage": "adapter"', '"stage": "adapted"'))
+
+
+def alter_a_file(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_text(file.read_text().replace("weights", "WEIGHTS"))
+
+
+CHECKED_BY_SIZE = [cut_a_file, remove_a_file, add_a_file, break_the_manifest, remove_the_manifest, forge_an_ancestor]
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["fast", "full"])
+@pytest.mark.parametrize("damage", [*CHECKED_BY_SIZE, shutil.rmtree, alter_a_file])
+@pytest.mark.parametrize(("avx512", "stage"), [(True, "awq"), (False, "merged")])
+def test_a_missing_or_altered_checkpoint_is_refused(
+    avx512: bool, stage: str, damage: Callable[[Path], None], full: bool, line: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve.preflight, "has_avx512", lambda: avx512)
+    damage(line / stage)
+    if damage is alter_a_file and not full:  # same size: only the hashes tell
+        assert choose_checkpoint(RECIPE, cpu=True, full=False)[0] == line / stage
+        return
+    with pytest.raises(ArtefactError, match=f"runs/tiny/{stage}") as caught:
+        choose_checkpoint(RECIPE, cpu=True, full=full)
+    assert "`make merge`" in caught.value.todo
+
+
+@pytest.mark.parametrize("kv_cache", [1, 4])
+@pytest.mark.parametrize("spare", [-1, 0], ids=["a byte short", "just enough"])
+def test_memory_must_hold_weights_cache_and_vllm(spare: int, kv_cache: int, tmp_path: Path) -> None:
+    recipe = RECIPE.model_copy(update={"serve": RECIPE.serve.model_copy(update={"kv_cache_gib": kv_cache})})
+    for name, size in (("a.safetensors", 2 * GIB), ("b.safetensors", GIB), ("tokenizer.json", 9 * GIB)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)  # sparse: takes no disk
+    needed = (3 + kv_cache) * GIB + CPU_OVERHEAD
+    if spare == 0:
+        assert check_memory(recipe, tmp_path, needed) is None  # type: ignore[func-returns-value]
+        return
+    with pytest.raises(ServiceError, match=f"{needed / GIB:.1f} GiB") as caught:
+        check_memory(recipe, tmp_path, needed + spare)
+    assert "serve.kv_cache_gib" in caught.value.todo
+
+
+def vllm_flags(*, cpu: bool) -> dict[str, str]:
+    """Return the default flags as a dictionary, each given once."""
+    settings = ServeSettings()
+    given = flags.vllm_flags(RECIPE, Path("runs/tiny/awq"), settings.host, settings.port, cpu=cpu)
+    pairs = [(name, value) for name, _, value in (flag.partition("=") for flag in given)]
+    assert len(dict(pairs)) == len(pairs)
+    return dict(pairs)
+
+
+@pytest.fixture
+def defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the developer's own settings."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOST", "PORT", "START_TIMEOUT", "STOP_TIMEOUT"):
+        monkeypatch.delenv(f"SIGNBOARD_{name}", raising=False)
+
+
+@pytest.mark.usefixtures("defaults")
+@pytest.mark.parametrize("cpu", [True, False], ids=["CPU", "GPU"])
+def test_flags(cpu: bool) -> None:
+    given = vllm_flags(cpu=cpu)
+    assert given["--host"] == "127.0.0.1"
+    assert given["--model"] == "runs/tiny/awq"
+    assert given["--served-model-name"] == "signboard"
+    assert given["--generation-config"] == "auto"
+    # 32 tokens: the shared part of our prompt fills whole blocks, so the prefix cache finds it
+    assert given.get("--block-size") == ("32" if cpu else None)
+    assert given.get("--gpu-memory-utilization") == (None if cpu else "0.9")
+
+
+@pytest.mark.usefixtures("defaults")
+def test_settings_come_from_the_environment_and_arguments_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIGNBOARD_PORT", "8123")
+    assert vllm_flags(cpu=True)["--port"] == "8123"
+    assert ServeSettings(port=9000).port == 9000
+
+
+@pytest.mark.parametrize("cpu", [True, False], ids=["CPU", "GPU"])
+def test_vllm_runs_offline_whatever_the_environment_says(cpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    offline = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
+    for name in offline:
+        monkeypatch.setenv(name, "0")
+    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    monkeypatch.setenv("PARK", "kept")
+    environment = flags.vllm_environment(RECIPE, cpu=cpu)
+    assert {environment[name] for name in offline} == {"1"}
+    assert environment["PARK"] == "kept"
+    assert environment.get("VLLM_CPU_KVCACHE_SPACE") == ("1" if cpu else None)

@@ -1,0 +1,108 @@
+"""Sense: words and activities only at temperatures which they fit."""
+
+import pytest
+
+from data.message import Found, Problem, check_message
+from data.reading import Reading
+from data.sense import BANDS, Activity, Band, activities, band_of, check_sense, elements_in, park_elements, word_ranges
+
+NEUTRAL = "어제와 기온이 같습니다."
+
+
+def at(today: int, text: str) -> list[Found]:
+    return check_sense(text, Reading(today, today))
+
+
+@pytest.mark.parametrize(
+    ("activity", "fits", "misfits"),
+    [
+        ("잔디밭에서 피크닉을 즐기세요.", [12, 22, 29], [-12, 2, 11, 30]),
+        ("따뜻한 차 한 잔 어떠세요?", [-12, 5, 16], [17, 25, 38]),
+        ("따끈한 국물 어떠세요?", [-12], [38]),
+        ("장갑과 목도리를 챙기세요.", [-20, 9], [10, 25, 38]),
+        ("외투를 꼭 챙기세요.", [-20, 10], [23, 38]),
+        ("분수대 물소리를 들어보세요.", [15, 38], [-12, 14]),
+        ("물놀이를 즐겨보세요.", [20, 45], [-12, 10]),
+        ("꽃길을 걸어보세요.", [9, 25], [-12, 2]),
+        ("더위를 피해 쉬어가세요.", [30], [-12, 15]),
+        ("빙판을 조심하세요.", [-12, 2], [3, 20]),
+        ("조깅을 시작해보세요.", [-5, 20], [30, 38]),
+        ("돌길을 걸어보세요.", [-50, -12, 2, 20, 38, 60], []),
+    ],
+)
+def test_activities_fit_the_temperature(activity: str, fits: list[int], misfits: list[int]) -> None:
+    assert {today: at(today, f"{NEUTRAL} {activity}") for today in fits} == {today: [] for today in fits}
+    for today in misfits:
+        assert {found.problem for found in at(today, f"{NEUTRAL} {activity}")} == {Problem.SENSE}
+
+
+@pytest.mark.parametrize(
+    ("weather", "fits", "misfits"),
+    [
+        ("따뜻합니다", [12, 20, 29], [-12, 2, 11, 30, 38]),
+        ("포근합니다", [5, 23], [-12, 4, 24]),
+        ("매우 덥습니다", [31, 45], [-12, 20, 30]),
+        ("조금 덥습니다", [25], [24]),
+        ("시원합니다", [14, 31], [-12, 2, 32]),
+        ("쌀쌀합니다", [-6, 13], [-7, 14, 30]),
+        ("춥습니다", [-20, 8], [9, 20, 38]),
+        ("매섭습니다", [-20, 0], [1, 20]),
+        ("좋습니다", [-50, 2, 20, 60], []),
+    ],
+)
+def test_weather_words_fit_the_temperature(weather: str, fits: list[int], misfits: list[int]) -> None:
+    text = f"어제와 같이 {weather}. 걸어보세요."
+    assert {today: at(today, text) for today in fits} == {today: [] for today in fits}
+    for today in misfits:
+        assert {found.problem for found in at(today, text)} == {Problem.SENSE}
+
+
+def test_feelings_and_activities_have_their_own_words() -> None:
+    assert at(2, "어제와 기온이 같습니다. 따뜻하게 입고 걸어보세요.") == []  # to dress warmly is no weather
+    assert at(2, "어제와 같이 따뜻합니다. 걸어보세요.") != []
+
+
+@pytest.mark.parametrize("activity", activities(), ids=lambda activity: activity.text)
+def test_catalogue_activities_pass_over_their_whole_band_and_not_beyond(activity: Activity) -> None:
+    text, band = f"{NEUTRAL} {activity.text}", activity.band
+    whole = range(band.low, band.high + 1)
+    assert [found for today in whole for found in check_message(text, Reading(today, today))] == []
+    for today in {band.low - 2, band.high + 2} & set(range(-50, 61)):
+        assert at(today, text) != []
+    assert activity.element in elements_in(activity.text)
+
+
+@pytest.mark.parametrize("band", BANDS, ids=lambda band: band.name)
+def test_every_band_has_enough_different_activities(band: Band) -> None:
+    texts = [activity.text for activity in activities() if activity.band == band]
+    assert len(set(texts)) == len(texts) >= (30 if band == BANDS[0] else 25)
+
+
+def test_there_are_enough_park_elements() -> None:
+    elements = park_elements()
+    assert len(set(elements)) == len(elements) >= 15
+    assert {"나무 그늘", "잔디밭", "꽃길", "분수대", "벤치", "연못가", "정자", "조깅 코스"} <= set(elements)
+
+
+def test_elements_are_counted_where_they_are_named() -> None:
+    assert elements_in("나무 그늘 벤치에서 쉬세요.") == {"나무 그늘", "벤치"}
+    assert elements_in("공원에서 쉬세요.") == set()
+
+
+def test_bands_divide_all_accepted_temperatures() -> None:
+    for today in range(-50, 61):
+        assert [band for band in BANDS if band.holds(today)] == [band_of(today)]
+    assert [band_of(today).name for today in (30, 29, 15, 14, 5, 4, -4, -5)] == [
+        *("hot", "warm", "warm", "cool", "cool", "cold", "cold", "freezing")
+    ]
+
+
+@pytest.mark.parametrize("part", ["feel", "activity"])
+def test_the_word_table_can_be_satisfied(part: str) -> None:
+    words = word_ranges(part)
+    assert len({word.stem for word in words}) == len(words) > 20
+    for word in words:
+        longest = range(word.low, word.high + 1)
+        text = f"{word.stem}." if part == "feel" else f"{NEUTRAL} {word.stem}."
+        assert any(at(today, text) == [] for today in longest), word
+        assert all(at(today, text) for today in range(-50, 61) if today not in longest), word

@@ -1,0 +1,98 @@
+"""Training: the completion is learned, end-of-turn included; wrong set-ups are refused before the first step."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from data.corpus import handwritten
+from data.errors import ArtefactError, StageError
+from data.recipe import Recipe, load_recipe
+from tests.conftest import ROOT
+from training import sft
+from training.stages import import_base, train
+from training.tokens import load_tokenizer, row_ids
+
+NANO = ROOT / "training/base/nano"
+Change = dict[str, Any]
+
+
+def changed_tokenizer(tmp_path: Path, **changes: object) -> Path:
+    folder = tmp_path / "tokenizer"
+    shutil.copytree(NANO, folder)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return folder
+
+
+def test_the_last_label_is_the_end_of_turn() -> None:
+    tokenizer = load_tokenizer(NANO)
+    for row in handwritten()["test"]:
+        ids, prompt = row_ids(tokenizer, row.as_conversation())
+        assert ids[-1] == tokenizer.eos_token_id
+        assert tokenizer.decode(ids[prompt:]) == f"{row.message}<|im_end|>"
+        assert tokenizer.eos_token_id not in ids[prompt:-1]
+
+
+def test_markers_are_single_tokens_and_digits_stay_single() -> None:
+    tokenizer = AutoTokenizer.from_pretrained(NANO)
+    for marker in ("<|im_start|>", "<|im_end|>", "<|pad|>"):
+        assert len(tokenizer.encode(marker, add_special_tokens=False)) == 1
+    assert [tokenizer.decode([i]) for i in tokenizer.encode("-12도", add_special_tokens=False)] == ["-", "1", "2", "도"]
+
+
+def test_padding_with_the_end_of_turn_token_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match="pad and eos must differ"):
+        load_tokenizer(changed_tokenizer(tmp_path, pad_token="<|im_end|>"))
+
+
+def test_a_tokenizer_without_template_is_refused(tmp_path: Path) -> None:
+    folder = changed_tokenizer(tmp_path)
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(ArtefactError, match="no chat template"):
+        load_tokenizer(folder)
+
+
+def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *overrides: str) -> Recipe:
+    """Build data and base of a short recipe in an empty folder."""
+    from data.build import build
+
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(ROOT / "recipes/nano.yaml", [f"base.path={NANO}", "data.rows=8", "train.epochs=1", *overrides])
+    build(recipe)
+    import_base(recipe)
+    return recipe
+
+
+def test_learning_the_prompt_too_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = prepared(monkeypatch, tmp_path)
+    arguments = sft._arguments
+
+    def whole_conversation(*given: Any) -> Any:
+        config = arguments(*given)
+        config.completion_only_loss = False
+        return config
+
+    monkeypatch.setattr(sft, "_arguments", whole_conversation)
+    with pytest.raises(StageError, match="labels differ"):
+        train(recipe)
+    assert not (recipe.run / "adapter").exists()
+
+
+def test_a_cut_row_is_refused_not_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = prepared(monkeypatch, tmp_path, "train.max_length=64")
+    with pytest.raises(StageError, match="max_length"):
+        train(recipe)
+
+
+def test_training_lowers_the_loss_and_leaves_only_the_adapter(line: Path) -> None:
+    manifest = json.loads((line / "adapter/manifest.json").read_text())
+    results = manifest["results"]
+    assert results["validation_loss"] < results["validation_loss_before"] / 2
+    assert set(manifest["files"]) == {"adapter_config.json", "adapter_model.safetensors", "log.json", "loss.png"}
+    log = json.loads((line / "adapter/log.json").read_text())
+    assert sum("eval_loss" in entry for entry in log) >= 2
+    assert set(manifest["inputs"]) == {"base", "data"}
