@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import openai
+
 from clients.client import AsyncSignboardClient, check_url, content, direct_http, typed_errors
 from data.errors import MessageError
 from data.message import Problem, check_message, split_sentences

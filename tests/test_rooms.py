@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serve": {"data", "clients"},
 }
 LIGHT_DATA = {"reading", "prompt", "message", "sense", "errors"}
-LIGHT_PACKAGES = {"openai", "pydantic", "anyio", "tqdm", "httpx"}
+LIGHT_PACKAGES = {"openai", "pydantic", "anyio"}
 HEAVY = {"torch", "vllm", "transformers", "yaml", "typer", "rich"}
 
 
