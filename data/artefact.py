@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from data.errors import ArtefactError, SignboardError, StageError
 
@@ -86,11 +86,16 @@ def read_manifest(folder: Path) -> Manifest:
     """
     todo = f"Make it with `{MADE_BY.get(folder.name, 'make demo')}`."
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        stored = content.pop("id")
+        manifest = Manifest.model_validate(content)
     except FileNotFoundError as error:
         raise ArtefactError(f"There is no finished artefact in {folder}.", todo) from error
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"{folder / MANIFEST} cannot be read.", todo) from error
+    if stored != manifest.id:
+        raise ArtefactError(f"{folder / MANIFEST} was edited: its id does not fit its content.", todo)
+    return manifest
 
 
 def verify(folder: Path, *, full: bool = False) -> Manifest:
@@ -159,6 +164,7 @@ def run_stage(
         )
         found = None if force else _matching(folder, wanted)
         if found and not compare:
+            _discard(folder.parent / f".{folder.name}.partial")  # of a killed --force
             return found, False
         partial = _prepare(folder, wanted, keep=keep_partial and not force)
         manifest = _built(partial, wanted, build)
@@ -236,7 +242,8 @@ def _prepare(folder: Path, wanted: Manifest, *, keep: bool) -> Path:
 
 
 def _publish(partial: Path, folder: Path, manifest: Manifest) -> None:
-    write_text(partial / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+    content = {"id": manifest.id, **manifest.model_dump(mode="json")}
+    write_text(partial / MANIFEST, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     old = folder.parent / f".{folder.name}.old"
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

@@ -72,6 +72,8 @@ def _parse(row: dict[str, Any]) -> tuple[Reading, str]:
     (answer,) = row["completion"]
     if set(answer) != {"role", "content"} or answer["role"] != "assistant":
         raise ValueError("the completion is not one assistant turn")
+    if not isinstance(answer["content"], str):
+        raise ValueError("the message is not text")
     match = USER.fullmatch(row["prompt"][-1]["content"])
     if not match:
         raise ValueError("the user turn is not 어제 …도, 오늘 …도")

@@ -88,10 +88,10 @@ def check_labels(text: str) -> list[Found]:
 def check_shape(text: str, line_cells: int = LINE_CELLS) -> list[Found]:
     """One line, two sentences, each within one line of the sign (`line_cells` wide)."""
     found = []
-    if text != text.strip() or len(text.splitlines()) != 1:
+    if text != text.strip() or len(text.splitlines()) != 1 or "  " in text:
         found.append(Found(Problem.ONE_LINE, repr(text)))
     sentences = split_sentences(text)
-    if len(sentences) != 2 or not text.rstrip().endswith((".", "?", "!")):
+    if len(sentences) != 2 or not all(re.search(r"[가-힣].*[.?!]$", sentence) for sentence in sentences):
         found.append(Found(Problem.SENTENCES, f"{len(sentences)} sentences"))
     found += [
         Found(Problem.WIDTH, f"{cells(sentence)} of {line_cells} cells")

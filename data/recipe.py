@@ -19,7 +19,7 @@ RUNS = Path("runs")
 class Section(BaseModel):
     """A recipe section: unknown keys are errors, values do not change after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class BaseSection(Section):
@@ -154,7 +154,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise RecipeError(
             f"The recipe {path} cannot be read: {error.strerror}.", "See recipes/ for those there are."
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not valid YAML: {error}.", "Compare it with recipes/nano.yaml.") from error
     if not isinstance(content, dict):
         raise RecipeError(f"{path} holds no settings.", "Compare it with recipes/nano.yaml.")
@@ -170,4 +170,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
         content = content.setdefault(key, {})
         if not isinstance(content, dict):
             raise RecipeError(f"--set {override!r}: {key} is not a section.", "data/recipe.py lists every key.")
-    content[last] = yaml.safe_load(value)
+    try:
+        content[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is not valid YAML.", "Quote it.") from error

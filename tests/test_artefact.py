@@ -169,9 +169,9 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "manifest in no text": (lambda folder: (folder / MANIFEST).write_bytes(b"\xff"), "cannot be read"),
     "key added": (lambda folder: edit(folder, lambda m: m.update(more=1)), "cannot be read"),
     "key removed": (lambda folder: edit(folder, lambda m: m.pop("settings")), "cannot be read"),
-    "file removed": (lambda folder: edit(folder, lambda m: m["files"].pop("a.txt")), "does not belong"),
-    "file added": (lambda folder: edit(folder, lambda m: m["files"].update(c=m["files"]["a.txt"])), "c is missing"),
-    "size edited": (lambda folder: edit(folder, lambda m: m["files"]["a.txt"].update(size=4)), "instead of 4"),
+    "file removed": (lambda folder: edit(folder, lambda m: m["files"].pop("a.txt")), "was edited"),
+    "file added": (lambda folder: edit(folder, lambda m: m["files"].update(c=m["files"]["a.txt"])), "was edited"),
+    "size edited": (lambda folder: edit(folder, lambda m: m["files"]["a.txt"].update(size=4)), "was edited"),
 }
 
 

@@ -42,6 +42,11 @@ def test_rows_are_counted_distinct_and_right(sets: dict[str, Sets], name: str, t
     assert [row for row in rows if row.reading.warnings] == []  # all within the usual range
 
 
+def test_a_wording_that_comes_up_again_is_composed_anew() -> None:
+    rows = diverse(6000, 11)["train"]
+    assert len(set(rows)) == len(rows) == 6000
+
+
 def test_no_pair_or_message_is_written_twice_by_hand(sets: dict[str, Sets]) -> None:
     rows = [row for _, row in all_rows(sets["large"])]
     assert len(pairs(rows)) == len({row.message for row in rows}) == 340

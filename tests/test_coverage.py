@@ -45,15 +45,20 @@ def test_both_sets_cover_every_band_with_every_kind_of_change(name: str) -> None
 
 
 def test_the_table_counts_every_row_once() -> None:
-    readings = [Reading(10, 20), Reading(8, 20), Reading(0, 0), Reading(-1, -20)]
+    readings = [Reading(10, 20), Reading(8, 20), Reading(0, 0), Reading(-1, -20), Reading(31, 30)]
     head, *bands, totals = table(
         {"train": [Row(r, "") for r in readings[:2]], "test": [Row(r, "") for r in readings[2:]]}
     )
     assert head == ["today", *(name for name, _, _ in CHANGES)]
     assert [row[0].split()[0] for row in bands] == ["hot", "warm", "cool", "cold", "freezing"]
     cells = {(row[0].split()[0], name): row[i] for row in bands for i, name in enumerate(head) if row[i] != "0" and i}
-    assert cells == {("warm", "large rise"): "2", ("cold", "no change"): "1", ("freezing", "large fall"): "1"}
-    assert totals == ["all", "1", "0", "0", "1", "0", "0", "2"]
+    assert cells == {
+        ("hot", "small fall"): "1",
+        ("warm", "large rise"): "2",
+        ("cold", "no change"): "1",
+        ("freezing", "large fall"): "1",
+    }
+    assert totals == ["all", "1", "0", "1", "1", "0", "0", "2"]
 
 
 def test_the_picture_is_the_same_every_time_and_shows_the_rows(tmp_path: Path) -> None:

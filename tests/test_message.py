@@ -34,6 +34,7 @@ EXAMPLES = [
     (30, 38, "어제보다 8도 올라 덥습니다. 오전 일찍 산책 추천합니다."),
     (20, 15, "어제보다 5도 낮아져 선선해졌습니다. 가디건 하나 챙기세요."),
     (20, 15, "어제보다 5도 떨어져 시원합니다. 조깅으로 몸을 녹여보세요."),
+    (10, 20, f"{OPENING} {'가' * 19}?!"),
     (20, 20, "어제와 기온이 같아 화창합니다. 공원 나들이 즐기세요."),
     (19, 20, "어제보다 1도 올라 초봄 같습니다! 벤치에서 쉬어가세요."),  # 같 alone does not tell "no change"
 ]
@@ -67,6 +68,8 @@ BAD = [
     ({"direction"}, SAME, f"화창합니다. {ACTIVITY}"),
     ({"label"}, RISE, f"{OPENING} 전광판을 봐주세요."),
     ({"label"}, RISE, f"{OPENING} 벤치 또는 정자에서 쉬세요."),
+    ({"label"}, RISE, f"{OPENING} 입력을 기다립니다."),
+    ({"label"}, RISE, f"{OPENING} 출력을 기다립니다."),
     ({"label", "alphabet", "width"}, RISE, f"**전광판 메시지:** {GOOD}"),
     ({"label", "alphabet"}, RISE, f"메시지 : {GOOD}"),
     ({"label", "alphabet"}, RISE, f"출력: {GOOD}"),
@@ -86,6 +89,7 @@ BAD = [
     ({"sentences"}, RISE, GOOD.removesuffix(".")),
     ({"sentences"}, RISE, f"{OPENING} ."),
     ({"sentences"}, RISE, f"{OPENING} ?!"),
+    ({"width"}, RISE, f"{OPENING} {'가' * 20}."),
     ({"width"}, RISE, f"{OPENING} 공원에서 오래오래 아주 천천히 여유롭게 걸어보세요."),
     ({"width"}, RISE, f"어제보다 10도나 크게 올라서 공기가 매우 매우 화창합니다. {ACTIVITY}"),
     ({"alphabet"}, RISE, f"{OPENING} 공원 나들이 즐기세요😊."),

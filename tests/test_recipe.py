@@ -77,7 +77,7 @@ def test_a_name_is_enough(tmp_path: Path) -> None:
         ("name: !!python/name:os.system", "not valid YAML"),
         ("", "holds no settings"),
         ("- name: a", "holds no settings"),
-        (b"name: \xff\xfe", "recipe.yaml"),
+        (b"name: \xff\xfe", "not valid YAML"),
     ],
 )
 def test_wrong_recipes_are_refused_by_key(tmp_path: Path, text: str | bytes, reason: str) -> None:
