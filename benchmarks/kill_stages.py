@@ -23,7 +23,8 @@ from data.errors import ArtefactError
 NAME = "kill"
 RUN = Path("runs") / NAME
 ROOMS = (["data", "build"], ["training", "sft", "--resume"], ["merge"])
-LONGEST = 55.0  # seconds; the undisturbed build takes about this long
+LONGEST = 45.0  # seconds; the undisturbed build takes about this long
+DONE = "nothing, it was done"
 
 
 def main(
@@ -34,21 +35,21 @@ def main(
     shutil.rmtree(RUN, ignore_errors=True)
     rng = random.Random(seed)
     rows = [["kill", "after, s", "killed in", "verified artefacts left", "half-made folders left"]]
-    for number in range(1, times + 1):
+    while len(rows) <= times:
         delay = rng.uniform(0.5, LONGEST)
         killed = build(delay)
-        rows.append(
-            [str(number), f"{delay:.1f}", killed, " ".join(verified()) or "none", " ".join(partial()) or "none"]
-        )
-        if killed == "nothing, it was done":
+        if killed == DONE:  # too late to kill anything: begin again, it does not count
             shutil.rmtree(RUN)
+            continue
+        found = " ".join(verified()) or "none", " ".join(partial()) or "none"
+        rows.append([str(len(rows)), f"{delay:.1f}", killed, *found])
     killed = build(None)
     left = partial()
     show_table(f"{times} kills", rows)
     print(
         f"then undisturbed: {killed}; verified in full: {' '.join(verified())}; half-made: {' '.join(left) or 'none'}"
     )
-    if killed != "nothing, it was done" or set(verified()) != set(MADE_BY) or left:
+    if killed != DONE or set(verified()) != set(MADE_BY) or left:
         raise SystemExit(1)
 
 
@@ -66,7 +67,7 @@ def build(delay: float | None) -> str:
             return room[0]
         if code:
             raise SystemExit(f"{' '.join(command)} failed with code {code}")
-    return "nothing, it was done"
+    return DONE
 
 
 def verified() -> list[str]:

@@ -34,7 +34,8 @@ __all__ = [
     "show_table",
 ]
 
-console = Console()
+# a pipe or a log has no width of its own; 80 columns would break every message
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def new_app(help_text: str, *, no_args_is_help: bool = True) -> typer.Typer:
@@ -64,7 +65,9 @@ def report(folder: Path, manifest: Manifest, built: bool) -> None:
 
 def show_table(title: str, rows: list[list[str]]) -> None:
     """Print a table, header first."""
-    table = Table(*rows[0], title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")  # an ellipsis would hide a part of a message
     for row in rows[1:]:
         table.add_row(*row)
     console.print(table)
