@@ -49,11 +49,9 @@ def vllm_flags(recipe: Recipe, checkpoint: Path, host: str, port: int, *, cpu: b
 
 
 def lora_flags(recipe: Recipe, adapter: Path) -> list[str]:
-    """Return the extra flags that serve base + adapter instead of the adapter folded in.
-
-    The base ships no sampling defaults, so the recipe's are given here: every rung is asked in the same way.
-    """
+    """Return the extra flags that serve base + adapter instead of the adapter folded in."""
     return [
+        "--served-model-name=base",  # the adapter gets the name that is asked for; the last flag wins
         "--enable-lora",
         f"--max-lora-rank={max(8, recipe.train.lora.rank)}",
         f"--lora-modules={recipe.serve.model_name}={adapter}",

@@ -73,13 +73,13 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM
 def pretrain(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> tuple[LlamaForCausalLM, list[float]]:
     """Train a new model; return it with the loss of every step."""
     model = new_model(tokenizer, plan.seed).train()
-    optimizers = _optimizers(model, plan)
+    optimizers = new_optimizers(model, plan)
     losses = []
     columns = (TextColumn("base {task.fields[note]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         task = progress.add_task("base", total=plan.steps, note="")
         for step, batches in enumerate(_batches(tokenizer, plan)):
-            losses.append(_step(model, optimizers, batches, plan.rate(step)))
+            losses.append(train_step(model, optimizers, batches, plan.rate(step)))
             progress.update(task, advance=1, note=f"loss {losses[-1]:.4f}")
     return model.eval(), losses
 
@@ -109,7 +109,8 @@ def _batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[list[tu
         ]
 
 
-def _optimizers(model: LlamaForCausalLM, plan: Plan) -> list[torch.optim.Optimizer]:
+def new_optimizers(model: LlamaForCausalLM, plan: Plan) -> list[torch.optim.Optimizer]:
+    """Return Muon for the layers' matrices and AdamW for the rest."""
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "layers" in name]
     known = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in known]
@@ -119,12 +120,13 @@ def _optimizers(model: LlamaForCausalLM, plan: Plan) -> list[torch.optim.Optimiz
     ]
 
 
-def _step(
+def train_step(
     model: LlamaForCausalLM,
     optimizers: list[torch.optim.Optimizer],
     batches: list[tuple[torch.Tensor, ...]],
     rate: float,
 ) -> float:
+    """Learn from some batches in one optimizer step; return their mean loss."""
     total = 0.0
     for inputs, mask, labels in batches:
         with torch.autocast("cpu", torch.bfloat16):
