@@ -48,7 +48,7 @@ def fit(recipe: Recipe, folder: Path) -> dict[str, Any]:
     checkpoint = last_checkpoint(folder / CHECKPOINTS)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(str(folder))
-    history = trainer.state.log_history
+    history = [_without_times(entry) for entry in trainer.state.log_history]
     _tidy(folder)
     write_text(folder / "log.json", json.dumps(history, indent=1))
     draw_loss(history, folder / "loss.png", title=f"{recipe.name}: LoRA on {len(rows['train'])} rows")
@@ -156,6 +156,11 @@ def _lora(recipe: Recipe) -> LoraConfig:
     )
 
 
+def _without_times(entry: dict[str, Any]) -> dict[str, Any]:
+    """Drop wall-clock figures, so that the same seed gives the same artefact, id included."""
+    return {key: value for key, value in entry.items() if not key.endswith(("_runtime", "_per_second", "_time"))}
+
+
 def _is_complete(checkpoint: Path) -> bool:
     try:
         json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
@@ -165,7 +170,13 @@ def _is_complete(checkpoint: Path) -> bool:
 
 
 def _tidy(folder: Path) -> None:
-    """Keep the adapter alone: the tokenizer is the base's, training_args.bin a pickle, the checkpoints are spent."""
+    """Keep the adapter alone: the tokenizer is the base's, training_args.bin a pickle, the checkpoints are spent.
+
+    PEFT writes its set of target modules in random order; sorted, the same seed gives the same file.
+    """
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config["target_modules"] = sorted(config["target_modules"])
+    write_text(folder / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True))
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
