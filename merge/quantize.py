@@ -43,10 +43,8 @@ def quantize(merged: Path, calibration: list[list[int]], target: Path, settings:
 
 def _run_autoawq(merged: Path, calibration: list[list[int]], target: Path, settings: QuantizeSection) -> None:
     # A script that is called awq.py would shadow the package, so none of ours is.
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # deprecated upstream and says so at every import; pinned, see docs/dependencies.md
+    # Recorded, not shown: it is deprecated upstream and says so at every import, whatever the filters.
+    with warnings.catch_warnings(record=True):
         from awq import AutoAWQForCausalLM
     tokenizer = load_tokenizer(merged)
     model = AutoAWQForCausalLM.from_pretrained(str(merged), device_map="cpu", safetensors=True, local_files_only=True)

@@ -15,8 +15,7 @@ GROUP = 32
 
 
 def test_dequantize_undoes_autoawqs_packing(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(record=True):
         from awq.modules.linear.gemm import WQLinear_GEMM
     torch.manual_seed(0)
     linear = torch.nn.Linear(64, 96, bias=False)
