@@ -96,3 +96,16 @@ def test_training_lowers_the_loss_and_leaves_only_the_adapter(line: Path) -> Non
     log = json.loads((line / "adapter/log.json").read_text())
     assert sum("eval_loss" in entry for entry in log) >= 2
     assert set(manifest["inputs"]) == {"base", "data"}
+
+
+def test_qlora_learns_on_four_bits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = prepared(monkeypatch, tmp_path, "train.load_in_4bit=true", "data.rows=80", "train.epochs=2")
+    results = train(recipe)[0].results
+    assert results["validation_loss"] < results["validation_loss_before"] / 2
+
+
+def test_an_adapter_without_gradients_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = prepared(monkeypatch, tmp_path, "train.learning_rate=1e-45")
+    with pytest.raises(StageError, match="learned nothing"):
+        train(recipe)
+    assert not (recipe.run / "adapter").exists()

@@ -47,6 +47,7 @@ def fit(recipe: Recipe, folder: Path) -> dict[str, Any]:
     before = trainer.evaluate()["eval_loss"]
     checkpoint = last_checkpoint(folder / CHECKPOINTS)
     trainer.train(resume_from_checkpoint=checkpoint)
+    refuse_untrained(trainer.model)
     trainer.save_model(str(folder))
     history = [_without_times(entry) for entry in trainer.state.log_history]
     _tidy(folder)
@@ -72,19 +73,38 @@ def load_base(folder: Path, recipe: Recipe) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    return AutoModelForCausalLM.from_pretrained(
+    model = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=dtype,
         quantization_config=nf4 if recipe.train.load_in_4bit else None,
         device_map="auto" if torch.cuda.is_available() else None,
         local_files_only=True,
     )
+    for module in model.modules():
+        # On CPU, bitsandbytes repacks a weight for good the first time it is used in evaluation, and the packed kernel
+        # has no backward: every gradient after the first evaluation would silently be zero.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def last_checkpoint(folder: Path) -> str | None:
     """Return the newest complete checkpoint; the trainer's state is written last, so it marks a complete one."""
     complete = [path for path in folder.glob("checkpoint-*") if _is_complete(path)]
     return str(max(complete, key=lambda path: int(path.name.split("-")[1]))) if complete else None
+
+
+def refuse_untrained(model: Any) -> None:
+    """Refuse an adapter that never got a gradient: LoRA's B begins at zero.
+
+    Raises:
+        StageError: every B is still zero.
+    """
+    if not any(p.detach().any() for name, p in model.named_parameters() if "lora_B" in name):
+        raise StageError(
+            "The adapter learned nothing: no gradient reached it.",
+            "Check train.load_in_4bit and the versions installed.",
+        )
 
 
 class Bar(ProgressCallback):
