@@ -66,6 +66,10 @@ def _start(stack: ExitStack, recipe: Recipe, settings: ServeSettings, rung: Rung
                 f"vLLM starts, {seconds:.0f} s  [dim]{escape(line[-100:])}[/dim]"
             ),
         )
+        if settings.host not in ("127.0.0.1", "localhost", "::1"):
+            console.print(
+                f"[yellow]{settings.host} is not loopback: vLLM has no lock; put a gateway before it.[/yellow]"
+            )
         if note:
             console.print(f"[yellow]{note}[/yellow]")
         console.print(f"vLLM starts on {checkpoint} (id {read_manifest(checkpoint).id[:12]}), log: {server.log}")

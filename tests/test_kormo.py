@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from data.errors import ArtefactError
 from tests.tiny import kormo_reference, tiny_llama, write_kormo
-from training.kormo import import_checkpoint, to_kormo, to_llama
+from training.kormo import checkpoint_files, import_checkpoint, to_kormo, to_llama
 
 
 def imported(source: Path, target: Path) -> Path:
@@ -94,5 +94,7 @@ def test_a_cut_file_is_refused(tmp_path: Path, kept: int) -> None:
 
 
 def test_a_missing_checkpoint_points_to_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"base\.path"):
+        list(checkpoint_files(tmp_path / "nowhere"))
     with pytest.raises(ArtefactError, match=r"base\.path"):
         imported(tmp_path / "nowhere", tmp_path / "llama")

@@ -175,7 +175,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def checkpoint_files(folder: Path) -> Iterable[Path]:
-    """Yield the files of a base checkpoint that an import reads."""
+    """Yield the files of a base checkpoint that an import reads.
+
+    Raises:
+        ArtefactError: there is no checkpoint, or a shard is missing.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ArtefactError(f"There is no checkpoint in {folder}.", "Put it there, or set base.path in the recipe.")
     yield folder / CONFIG
     yield from (folder / name for name in weight_files(folder))
     yield from (folder / name for name in (INDEX, *TOKENIZER_FILES) if (folder / name).exists())
