@@ -45,7 +45,8 @@ def test_a_killed_training_is_not_accepted_and_resumes(run: Path) -> None:
     done = run_room("training", "sft", "--resume", *OPTIONS)
     assert done.returncode == 0, done.stderr
     manifest = verify(run / "adapter", full=True)
-    assert manifest.results["resumed_from"] in (60, 90)
+    # 30: the kill may hit the very moment in which the marker of checkpoint 60 is written
+    assert manifest.results["resumed_from"] in (30, 60, 90)
     steps = [entry["step"] for entry in json.loads((run / "adapter/log.json").read_text())]
     assert steps == sorted(steps)
     assert manifest.results["steps"] == 302
