@@ -7,7 +7,7 @@ RECIPE ?= recipes/nano.yaml
 UV_VERSION := 0.13.9
 # torch's CPU build is not on PyPI. A folder of wheels (PIP_FIND_LINKS) is used where there is one, else PyTorch's index.
 TORCH := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--index https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match)
-INSTALL := $(PY) -m uv pip install --python $(PY) --no-deps --quiet $(TORCH)
+INSTALL := $(PY) -m uv pip install --python $(PY) --no-deps $(TORCH)
 
 .PHONY: help demo data train merge serve say evaluate base test lint types unit pins clean
 
@@ -70,9 +70,9 @@ T ?= 20
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 
 $(VENV)/ready: requirements/cpu.txt | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(INSTALL) -r requirements/cpu.txt
 	@touch $@
 

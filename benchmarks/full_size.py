@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from data.cli import run, show_table
+from data.errors import SignboardError
 
 HIDDEN, INTERMEDIATE, HEADS, KV_HEADS, HEAD, VOCABULARY = 4096, 16384, 32, 8, 128, 125184
 SHARDS = 5
@@ -34,7 +35,8 @@ def main(
     layers: Annotated[int, typer.Option(min=1, help="Layers; KORMo-10B has 40.")] = 40,
 ) -> None:
     """Write, copy, import, fold; print the table."""
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        raise SignboardError(f"{folder} exists; it would be removed.", "Choose a new --folder.")
     source, adapter = folder / "kormo", folder / "adapter"
     try:
         write_checkpoint(source, layers)

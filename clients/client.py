@@ -126,7 +126,7 @@ class AsyncSignboardClient:
         last = rejected[-1]
         raise MessageError(
             f"None of {len(rejected)} messages passed the checks; the last was {_brief(last.text)!r}: "
-            + ", ".join(f"{problem.problem} ({problem.detail})" for problem in last.problems)
+            + ", ".join(f"{problem.problem} ({_brief(problem.detail)})" for problem in last.problems)
             + ".",
             "Keep the board's last message, and check the model with `python -m clients evaluate`.",
         )

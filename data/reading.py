@@ -61,7 +61,6 @@ def usual_grid() -> Iterator[Reading]:
 def _whole_degrees(name: str, value: float) -> int:
     if isinstance(value, bool) or not isinstance(value, Real | Decimal):
         raise ReadingError(f"{name} is {value!r}, not a number.", "Give the temperature in °C, such as 21 or -3.5.")
-    low, high = HARD_LIMITS
     try:
         finite = math.isfinite(value)
     except (OverflowError, ValueError):  # an integer too long for a float, a signalling NaN

@@ -32,7 +32,9 @@ def serve(
     ] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port (SIGNBOARD_PORT; 8000 by default).")] = None,
     rung: Annotated[Rung, typer.Option(help="What to serve; others than awq are for comparison.")] = Rung.AWQ,
-    verify: Annotated[str, typer.Option(help="fast: sizes and chain; full: every hash.", metavar="fast|full")] = "fast",
+    verify: Annotated[
+        str, typer.Option(help="fast: sizes, chain, hashes of small files; full: every hash.", metavar="fast|full")
+    ] = "fast",
     demo: Annotated[bool, typer.Option("--demo", help="Ask for eight messages, show them, stop.")] = False,
 ) -> None:
     """Start vLLM, wait for a real answer, serve until stopped."""
@@ -66,7 +68,7 @@ def _start(stack: ExitStack, recipe: Recipe, settings: ServeSettings, rung: Rung
                 f"vLLM starts, {seconds:.0f} s  [dim]{escape(line[-100:])}[/dim]"
             ),
         )
-        if settings.host not in ("127.0.0.1", "localhost", "::1"):
+        if settings.host not in ("127.0.0.1", "localhost"):
             console.print(
                 f"[yellow]{settings.host} is not loopback: vLLM has no lock; put a gateway before it.[/yellow]"
             )

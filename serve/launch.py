@@ -46,7 +46,7 @@ def prepare(
         vllm_environment(recipe, cpu=cpu),
         recipe.serve.model_name,
         settings,
-        recipe.run / "serve.log",
+        recipe.run / f"serve-{settings.port}.log",
         on_wait,
     )
     return server, checkpoint, note

@@ -63,6 +63,8 @@ class VllmServer:
         """
         begin = time.monotonic()
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists():  # what the last server said before it died is worth keeping
+            self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 self._command,

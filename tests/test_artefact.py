@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import data.artefact
 from data.artefact import MANIFEST, Manifest, hash_file, read_manifest, run_stage, verify
 from data.errors import ArtefactError, SignboardError, StageError
 
@@ -211,12 +212,22 @@ def test_an_edited_manifest_is_refused(tmp_path: Path, change: Callable[[dict[st
         verify(tmp_path / "data", full=True)
 
 
-def test_only_a_full_check_finds_an_alteration_of_the_same_size(tmp_path: Path) -> None:
+def test_an_alteration_of_the_same_size_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest, _ = make(tmp_path / "data")
     (tmp_path / "data" / "a.txt").write_text("eno")
+    with pytest.raises(ArtefactError, match=r"a\.txt is not the file that was built"):
+        verify(tmp_path / "data")
+    monkeypatch.setattr(data.artefact, "SMALL", 0)  # every file counts as large
     assert verify(tmp_path / "data") == manifest
     with pytest.raises(ArtefactError, match=r"a\.txt is not the file that was built"):
         verify(tmp_path / "data", full=True)
+
+
+def test_an_artefact_of_another_stage_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "base")
+    shutil.copytree(tmp_path / "base", tmp_path / "awq")
+    with pytest.raises(ArtefactError, match="holds a base artefact"):
+        verify(tmp_path / "awq")
 
 
 def chain(run: Path) -> list[Manifest]:

@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from data.errors import ArtefactError
+from data.errors import ArtefactError, SignboardError
 from tests.tiny import kormo_reference, tiny_llama, write_kormo
 from training.kormo import checkpoint_files, import_checkpoint, to_kormo, to_llama
+from training.nano.export import make_base
 
 
 def imported(source: Path, target: Path) -> Path:
@@ -98,3 +99,18 @@ def test_a_missing_checkpoint_points_to_the_recipe(tmp_path: Path) -> None:
         list(checkpoint_files(tmp_path / "nowhere"))
     with pytest.raises(ArtefactError, match=r"base\.path"):
         imported(tmp_path / "nowhere", tmp_path / "llama")
+
+
+def test_an_index_that_points_outside_is_refused(tmp_path: Path) -> None:
+    source = write_kormo(tmp_path / "kormo", tiny_llama(), shards=2)
+    index = source / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace("model-00001-of", "../model-00001-of"))
+    with pytest.raises(ArtefactError, match="outside its folder"):
+        imported(source, tmp_path / "llama")
+
+
+def test_training_a_base_replaces_no_strange_folder(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(SignboardError, match="holds no model"):
+        make_base(tmp_path, 1, {})
+    assert (tmp_path / "mine").read_text() == "precious"

@@ -150,9 +150,6 @@ def test_a_missing_or_altered_checkpoint_is_refused(
 ) -> None:
     monkeypatch.setattr(serve.preflight, "has_avx512", lambda: avx512)
     damage(line / stage)
-    if damage is alter_a_file and not full:  # same size: only the hashes tell
-        assert choose_checkpoint(RECIPE, cpu=True, full=False)[0] == line / stage
-        return
     with pytest.raises(ArtefactError, match=f"runs/tiny/{stage}") as caught:
         choose_checkpoint(RECIPE, cpu=True, full=full)
     assert "`make merge`" in caught.value.todo

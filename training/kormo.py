@@ -112,6 +112,8 @@ def weight_files(folder: Path) -> list[str]:
     """
     names = sorted(set(read_json(folder / INDEX)["weight_map"].values())) if (folder / INDEX).exists() else [SINGLE]
     for name in names:
+        if Path(name).name != name:
+            raise ArtefactError(f"{folder / INDEX} names the file {name}, outside its folder.", "Do not use it.")
         if not (folder / name).is_file():
             raise ArtefactError(f"{folder / name} is missing.", "Copy the whole checkpoint, all shards included.")
     return names

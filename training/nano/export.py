@@ -15,6 +15,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from data.artefact import write_text
 from data.cli import console, show_table
+from data.errors import SignboardError
 from training.kormo import to_kormo
 from training.nano.corpus import grid
 from training.nano.pretrain import Plan, pretrain
@@ -24,6 +25,8 @@ from training.nano.tokenizer import train_tokenizer
 
 def make_base(target: Path, seed: int, steps: dict[str, int]) -> None:
     """Train the nano base and put it into the folder `target`, replacing what is there only when it is done."""
+    if target.exists() and not (target / "config.json").is_file():
+        raise SignboardError(f"{target} exists and holds no model.", "Choose a new --target; it would be replaced.")
     plan = Plan(seed=seed, **steps)
     tokenizer = train_tokenizer(seed)
     start = time.monotonic()
