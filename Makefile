@@ -34,7 +34,7 @@ serve: $(VENV)/ready  ## serve with vLLM until Ctrl-C
 	$(PY) -m serve --recipe $(RECIPE)
 
 say: $(VENV)/ready  ## one message from the running server: make say Y=10 T=20
-	$(PY) -m clients say $(Y) $(T)
+	@$(PY) -m clients say $(Y) $(T)
 
 evaluate: $(VENV)/ready  ## the whole grid against the running server
 	$(PY) -m clients evaluate

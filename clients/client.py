@@ -76,16 +76,8 @@ class AsyncSignboardClient:
         self._deadline, self._max_samples, self._temperature = deadline, max_samples, temperature
         if max_samples < 1:
             raise ValueError("max_samples must be at least 1")
-        check_url(base_url)
-        # One quick retry on a dropped connection or a 5xx; the deadline above it bounds both. An unset variable of a
-        # compose file arrives as an empty key, which the SDK refuses.
-        self._openai = openai.AsyncOpenAI(
-            base_url=base_url,
-            api_key=api_key or "none",
-            timeout=deadline,
-            max_retries=1,
-            http_client=direct_http(),
-        )
+        # One quick retry on a dropped connection or a 5xx; the deadline above it bounds both.
+        self._openai = open_sdk(base_url, api_key, deadline, max_retries=1)
 
     async def __aenter__(self) -> "AsyncSignboardClient":
         return self
@@ -193,9 +185,23 @@ def check_url(url: str) -> None:
         raise ServerUnavailable(f"{url!r} is not the address of a server.", "Write it as http://127.0.0.1:8000/v1.")
 
 
-def direct_http() -> openai.DefaultAsyncHttpxClient:
-    """Return an HTTP client that ignores proxy variables: the server is local, and messages go nowhere else."""
-    return openai.DefaultAsyncHttpxClient(trust_env=False)
+def open_sdk(url: str, api_key: str, deadline: float, *, max_retries: int) -> openai.AsyncOpenAI:
+    """Return the SDK's client for a local endpoint.
+
+    Proxy variables are ignored: the server is local, and messages go nowhere else. An unset variable of a compose file
+    arrives as an empty key, which the SDK refuses.
+
+    Raises:
+        ServerUnavailable: the address is unusable.
+    """
+    check_url(url)
+    return openai.AsyncOpenAI(
+        base_url=url,
+        api_key=api_key or "none",
+        timeout=deadline,
+        max_retries=max_retries,
+        http_client=openai.DefaultAsyncHttpxClient(trust_env=False),
+    )
 
 
 def content(completion: ChatCompletion, url: str) -> tuple[str, str]:

@@ -7,9 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import openai
-
-from clients.client import AsyncSignboardClient, check_url, content, direct_http, typed_errors
+from clients.client import AsyncSignboardClient, content, open_sdk, typed_errors
 from data.errors import MessageError
 from data.message import Problem, check_message, split_sentences
 from data.prompt import build_messages
@@ -50,10 +48,7 @@ class Scores:
 
 async def ask_raw(readings: Sequence[Reading], url: str, model: str, api_key: str) -> list[Answer]:
     """Ask as a bare SDK call does: no stop, no limits, no sampling settings, no second try."""
-    check_url(url)
-    async with openai.AsyncOpenAI(
-        base_url=url, api_key=api_key or "none", timeout=DEADLINE, max_retries=0, http_client=direct_http()
-    ) as client:
+    async with open_sdk(url, api_key, DEADLINE, max_retries=0) as client:
 
         async def ask(reading: Reading) -> Answer:
             messages: Any = build_messages(reading)

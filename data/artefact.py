@@ -167,7 +167,7 @@ def run_stage(
         )
         found = None if force else _matching(folder, wanted)
         if found and not compare:
-            _discard(folder.parent / f".{folder.name}.partial")  # of a killed --force
+            _discard(_partial(folder))  # of a killed --force
             return found, False
         partial = _prepare(folder, wanted, keep=keep_partial and not force)
         manifest = _built(partial, wanted, build)
@@ -235,7 +235,7 @@ def _matching(folder: Path, wanted: Manifest) -> Manifest | None:
 
 def _prepare(folder: Path, wanted: Manifest, *, keep: bool) -> Path:
     """Return the folder to build in; a kept one must have been started for the very same artefact."""
-    partial = folder.parent / f".{folder.name}.partial"
+    partial = _partial(folder)
     started = partial.with_suffix(".started")
     if not (keep and partial.is_dir() and started.is_file() and started.read_text() == wanted.id):
         shutil.rmtree(partial, ignore_errors=True)
@@ -254,6 +254,10 @@ def _publish(partial: Path, folder: Path, manifest: Manifest) -> None:
     partial.rename(folder)
     shutil.rmtree(old, ignore_errors=True)
     _discard(partial)
+
+
+def _partial(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.partial"
 
 
 def _discard(partial: Path) -> None:
