@@ -13,7 +13,8 @@ import os
 import resource
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,7 @@ from data.errors import ArtefactError, SignboardError, StageError
 
 MANIFEST = "manifest.json"
 SMALL = 64 << 20  # bytes; configs, templates, data and adapters are hashed at every check, large shards on demand
+END = 1 << 20  # bytes at either end of a large file that are hashed at every check: a swapped shard has another header
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "autoawq", "bitsandbytes")
 # What makes each artefact, for the errors.
 MADE_BY = {
@@ -35,6 +37,12 @@ MADE_BY = {
     "merged": "make merge",
     "awq": "make merge",
 }
+# What each artefact must have been made from; `base` is made from plain files.
+MADE_FROM = {
+    "adapter": ("data", "base"),
+    "merged": ("data", "base", "adapter"),
+    "awq": ("data", "merged"),
+}
 
 
 class FileEntry(BaseModel):
@@ -42,6 +50,7 @@ class FileEntry(BaseModel):
 
     size: int  # bytes
     sha256: str
+    ends: str = ""  # sha256 of the first and last MiB, of large files
 
 
 class Manifest(BaseModel):
@@ -79,6 +88,14 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hash_ends(path: Path) -> str:
+    """Return the sha256 of a file's first and last MiB: quick, and different for any two shards of a checkpoint."""
+    with path.open("rb") as file:
+        head = file.read(END)
+        file.seek(-min(END, path.stat().st_size), os.SEEK_END)
+        return hashlib.sha256(head + file.read(END)).hexdigest()
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read an artefact's manifest.
 
@@ -100,7 +117,9 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def verify(folder: Path, *, full: bool = False) -> Manifest:
-    """Check an artefact against its manifest and its ancestors: sizes and small files' hashes always, all if `full`.
+    """Check an artefact against its manifest and its ancestors.
+
+    Sizes, small files' hashes and large files' ends always; large files' hashes if `full`.
 
     Raises:
         ArtefactError: with the first thing that does not match.
@@ -115,7 +134,7 @@ def verify(folder: Path, *, full: bool = False) -> Manifest:
             raise ArtefactError(f"{path} is missing.", todo)
         if path.stat().st_size != entry.size:
             raise ArtefactError(f"{path} has {path.stat().st_size} bytes instead of {entry.size}.", todo)
-        if (full or entry.size <= SMALL) and hash_file(path) != entry.sha256:
+        if not _is_same(path, entry, full=full):
             raise ArtefactError(f"{path} is not the file that was built: its sha256 differs.", todo)
     for name in _files(folder):
         if name not in manifest.files:
@@ -124,6 +143,12 @@ def verify(folder: Path, *, full: bool = False) -> Manifest:
             )
     _verify_chain(manifest, folder, todo)
     return manifest
+
+
+def _is_same(path: Path, entry: FileEntry, *, full: bool) -> bool:
+    if full or entry.size <= SMALL:
+        return hash_file(path) == entry.sha256
+    return hash_ends(path) == entry.ends
 
 
 def run_stage(
@@ -189,10 +214,7 @@ def _built(partial: Path, wanted: Manifest, build: Callable[[Path], dict[str, An
         raise StageError(
             f"The disk of {partial.parent} is full.", "Free some space and run the stage again."
         ) from error
-    files = {
-        name: FileEntry(size=(partial / name).stat().st_size, sha256=hash_file(partial / name))
-        for name in _files(partial)
-    }
+    files = {name: _entry(partial / name) for name in _files(partial)}
     return wanted.model_copy(
         update={
             "files": files,
@@ -202,6 +224,11 @@ def _built(partial: Path, wanted: Manifest, build: Callable[[Path], dict[str, An
             "peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
     )
+
+
+def _entry(path: Path) -> FileEntry:
+    size = path.stat().st_size
+    return FileEntry(size=size, sha256=hash_file(path), ends=hash_ends(path) if size > SMALL else "")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -222,7 +249,16 @@ def _resolve(inputs: dict[str, Path]) -> tuple[dict[str, str], dict[str, Manifes
         manifest = verify(path)
         ids[name] = manifest.id
         ancestors |= manifest.ancestors | {manifest.id: manifest.model_copy(update={"ancestors": {}})}
+    if odd := _ambiguous(ancestors.values()):
+        names = ", ".join(map(str, inputs.values()))
+        raise ArtefactError(f"{names} were not made from the same {odd}.", f"Make them again with `{MADE_BY[odd]}`.")
     return ids, ancestors
+
+
+def _ambiguous(ancestors: Iterable[Manifest]) -> str | None:
+    """Return a stage that occurs in two versions, such as the base of an adapter and the base it is folded into."""
+    stages = Counter(ancestor.stage for ancestor in ancestors)
+    return next((stage for stage, count in stages.items() if count > 1), None)
 
 
 def _matching(folder: Path, wanted: Manifest) -> Manifest | None:
@@ -269,7 +305,11 @@ def _verify_chain(manifest: Manifest, folder: Path, todo: str) -> None:
     for key, ancestor in manifest.ancestors.items():
         if ancestor.id != key:
             raise ArtefactError(f"{folder / MANIFEST}: the record of its {ancestor.stage} was altered.", todo)
+    if odd := _ambiguous((manifest, *manifest.ancestors.values())):
+        raise ArtefactError(f"{folder} was made from two versions of the {odd}.", todo)
     for link in (manifest, *manifest.ancestors.values()):
+        if lacking := set(MADE_FROM.get(link.stage, ())) - set(link.inputs):
+            raise ArtefactError(f"{folder / MANIFEST} does not say from which {sorted(lacking)[0]} it comes.", todo)
         for name, key in link.inputs.items():
             if name in MADE_BY and key not in manifest.ancestors:
                 raise ArtefactError(f"{folder / MANIFEST}: the record of the {name} behind it is missing.", todo)

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from data.artefact import Manifest, run_stage, write_text
+from data.artefact import MADE_FROM, Manifest, run_stage, write_text
 from data.cli import console
 from data.errors import StageError
 from data.recipe import GenerationSection, Recipe
@@ -39,7 +39,7 @@ def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         run / "merged",
         recipe=recipe.name,
         settings={**recipe.merge.model_dump(), "generation": recipe.generation.model_dump()},
-        inputs={"base": run / "base", "adapter": run / "adapter"},
+        inputs={name: run / name for name in MADE_FROM["merged"]},
         build=fill,
         force=force,
     )
@@ -68,7 +68,7 @@ def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, b
         run / "awq",
         recipe=recipe.name,
         settings=settings.model_dump(),
-        inputs={"merged": run / "merged", "data": run / "data"},
+        inputs={name: run / name for name in MADE_FROM["awq"]},
         build=fill,
         force=force,
     )

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import data.artefact
-from data.artefact import MANIFEST, Manifest, hash_file, read_manifest, run_stage, verify
+from data.artefact import MADE_FROM, MANIFEST, Manifest, hash_file, read_manifest, run_stage, verify
 from data.errors import ArtefactError, SignboardError, StageError
 
 ROOT = Path(__file__).parents[1]
@@ -143,19 +143,19 @@ def test_other_settings_build_again(tmp_path: Path, change: dict[str, Any]) -> N
 
 
 def test_other_inputs_build_again(tmp_path: Path) -> None:
-    plain, data, adapter = tmp_path / "rows.tsv", tmp_path / "data", tmp_path / "adapter"
+    plain, data, base = tmp_path / "rows.tsv", tmp_path / "data", tmp_path / "base"
     plain.write_text("one")
     make(data)
     inputs = {"rows.tsv": plain, "data": data}
-    first, _ = make(adapter, inputs=inputs)
+    first, _ = make(base, inputs=inputs)
     assert first.inputs == {"rows.tsv": hash_file(plain), "data": verify(data).id}
-    assert not make(adapter, inputs=inputs)[1]
+    assert not make(base, inputs=inputs)[1]
     plain.write_text("two")
-    assert make(adapter, inputs=inputs)[1]
+    assert make(base, inputs=inputs)[1]
     make(data, "two")
-    assert make(adapter, inputs=inputs)[1]
-    assert make(adapter, inputs={"data": data})[1]
-    assert not make(adapter, inputs={"data": data})[1]
+    assert make(base, inputs=inputs)[1]
+    assert make(base, inputs={"data": data})[1]
+    assert not make(base, inputs={"data": data})[1]
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
@@ -212,15 +212,29 @@ def test_an_edited_manifest_is_refused(tmp_path: Path, change: Callable[[dict[st
         verify(tmp_path / "data", full=True)
 
 
-def test_an_alteration_of_the_same_size_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest, _ = make(tmp_path / "data")
+def test_an_alteration_of_the_same_size_is_found(tmp_path: Path) -> None:
+    make(tmp_path / "data")
     (tmp_path / "data" / "a.txt").write_text("eno")
     with pytest.raises(ArtefactError, match=r"a\.txt is not the file that was built"):
         verify(tmp_path / "data")
-    monkeypatch.setattr(data.artefact, "SMALL", 0)  # every file counts as large
-    assert verify(tmp_path / "data") == manifest
+
+
+def test_of_a_large_file_the_ends_are_hashed_always_and_the_rest_on_demand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data.artefact, "SMALL", 2)  # a.txt counts as large
+    monkeypatch.setattr(data.artefact, "END", 1)
+    folder = tmp_path / "data"
+    manifest, _ = make(folder)
+    assert [bool(manifest.files[name].ends) for name in ("a.txt", "sub/b.txt")] == [True, False]
+    (folder / "a.txt").write_text("o_e")  # corrupted in the middle
+    assert verify(folder) == manifest
     with pytest.raises(ArtefactError, match=r"a\.txt is not the file that was built"):
-        verify(tmp_path / "data", full=True)
+        verify(folder, full=True)
+    for other in ("_ne", "on_"):  # swapped or cut and padded
+        (folder / "a.txt").write_text(other)
+        with pytest.raises(ArtefactError, match=r"a\.txt is not the file that was built"):
+            verify(folder)
 
 
 def test_an_artefact_of_another_stage_is_refused(tmp_path: Path) -> None:
@@ -231,17 +245,19 @@ def test_an_artefact_of_another_stage_is_refused(tmp_path: Path) -> None:
 
 
 def chain(run: Path) -> list[Manifest]:
-    """Build data → adapter → merged."""
-    data, _ = make(run / "data")
-    adapter, _ = make(run / "adapter", inputs={"data": run / "data"})
-    merged, _ = make(run / "merged", inputs={"adapter": run / "adapter"})
-    return [data, adapter, merged]
+    """Build data, base → adapter → merged."""
+    return [make_stage(run, stage) for stage in ("data", "base", "adapter", "merged")]
+
+
+def make_stage(run: Path, stage: str, text: str = "one") -> Manifest:
+    """Build an artefact from the artefacts that its stage needs."""
+    return make(run / stage, text, inputs={name: run / name for name in MADE_FROM.get(stage, ())})[0]
 
 
 def test_a_chain_keeps_all_its_ancestors(tmp_path: Path) -> None:
-    data, adapter, merged = chain(tmp_path)
-    assert merged.inputs == {"adapter": adapter.id}
-    assert {key: link.stage for key, link in merged.ancestors.items()} == {data.id: "data", adapter.id: "adapter"}
+    *before, merged = chain(tmp_path)
+    assert merged.inputs == {link.stage: link.id for link in before}
+    assert {key: link.stage for key, link in merged.ancestors.items()} == {link.id: link.stage for link in before}
     assert all(link.id == key and link.ancestors == {} for key, link in merged.ancestors.items())
     copied = shutil.copytree(tmp_path / "merged", tmp_path / "elsewhere" / "merged")
     assert verify(copied, full=True) == merged
@@ -264,6 +280,20 @@ def test_tampering_with_an_ancestors_record_is_found(tmp_path: Path, stage: str,
     edit(tmp_path / "merged", tamper)
     with pytest.raises(ArtefactError, match=f"record of (its|the) {stage} "):
         verify(tmp_path / "merged")
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
+    chain(tmp_path)
+    make_stage(tmp_path, "base", "another")
+    with pytest.raises(ArtefactError, match=r"/adapter were not made from the same base\.\n.*make train"):
+        make(tmp_path / "merged", inputs={name: tmp_path / name for name in MADE_FROM["merged"]}, build=fail)
+
+
+def test_an_artefact_that_does_not_name_what_it_comes_from_is_refused(tmp_path: Path) -> None:
+    chain(tmp_path)
+    make(tmp_path / "adapter", inputs={"data": tmp_path / "data"})
+    with pytest.raises(ArtefactError, match="does not say from which base it comes"):
+        verify(tmp_path / "adapter")
 
 
 def test_a_damaged_input_is_refused_before_building(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import serve.preflight
-from data.artefact import run_stage
+from data.artefact import MADE_FROM, run_stage
 from data.errors import ArtefactError, ServiceError
 from data.recipe import Recipe
 from serve import flags
@@ -18,20 +18,20 @@ from serve.settings import ServeSettings
 from tests.scripted_server import free_port
 
 RECIPE = Recipe(name="tiny")
-CHAIN = ("data", "adapter", "merged", "awq")
+CHAIN = ("data", "base", "adapter", "merged", "awq")
 
 
 @pytest.fixture
 def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Build a whole line of one-file artefacts and return its run folder."""
     monkeypatch.chdir(tmp_path)
-    for stage, before in zip(CHAIN, (None, *CHAIN), strict=False):
+    for stage in CHAIN:
 
         def build(folder: Path, stage: str = stage) -> dict[str, Any]:
             (folder / "model.safetensors").write_text(f"weights of {stage}")
             return {}
 
-        inputs = {before: RECIPE.run / before} if before else {}
+        inputs = {name: RECIPE.run / name for name in MADE_FROM.get(stage, ())}
         run_stage(RECIPE.run / stage, recipe=RECIPE.name, settings={}, inputs=inputs, build=build)
     return RECIPE.run
 
@@ -102,7 +102,7 @@ def test_the_checkpoint_fits_the_machine(
 
 
 def test_a_checkpoint_copied_without_the_stages_before_it_still_verifies(line: Path) -> None:
-    for stage in ("data", "adapter", "merged"):
+    for stage in CHAIN[:-1]:
         shutil.rmtree(line / stage)
     assert choose_checkpoint(RECIPE, cpu=False, full=True) == (line / "awq", "")
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from data.artefact import Manifest, run_stage
+from data.artefact import MADE_FROM, Manifest, run_stage
 from data.cli import console
 from data.recipe import Recipe
 from training.kormo import checkpoint_files, import_checkpoint
@@ -50,7 +50,7 @@ def train(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tuple
         run / "adapter",
         recipe=recipe.name,
         settings={**recipe.train.model_dump(mode="json"), "seed": recipe.seed},
-        inputs={"data": run / "data", "base": run / "base"},
+        inputs={name: run / name for name in MADE_FROM["adapter"]},
         build=fill,
         force=force,
         keep_partial=resume,
