@@ -13,10 +13,11 @@ import torch
 import typer
 
 from data.cli import run, show_table
+from training.chat import END_OF_TURN
 from training.nano.corpus import grid, terse_stream
 from training.nano.pretrain import Plan, encode, new_model, new_optimizers, train_step
 from training.nano.probe import answers, arithmetic_right, prompt_of
-from training.nano.tokenizer import END_OF_TURN, train_tokenizer
+from training.nano.tokenizer import train_tokenizer
 
 ADAMW_LR = 1e-3  # the usual choice at this size, and the one of the earlier trials
 

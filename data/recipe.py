@@ -14,6 +14,7 @@ from data.errors import RecipeError
 
 DEFAULT_RECIPE = Path("recipes/nano.yaml")
 RUNS = Path("runs")
+Fold = Literal["16bit", "nf4", "better"]
 
 
 class Section(BaseModel):
@@ -26,6 +27,7 @@ class BaseSection(Section):
     """The base model."""
 
     path: Path = Path("training/base/nano")  # folder in KORMo or Llama layout
+    chat_format: Literal["own", "chatml"] = "own"  # the base's own template, or ChatML with its markers added
 
 
 class DataSection(Section):
@@ -42,6 +44,7 @@ class LoraSection(Section):
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.05, ge=0, lt=1)
     target_modules: tuple[str, ...] = ("q_proj", "v_proj")
+    new_tokens: bool = False  # train the embeddings of the markers that base.chat_format chatml adds
 
 
 class TrainSection(Section):
@@ -63,6 +66,8 @@ class TrainSection(Section):
 class MergeSection(Section):
     """Fold the adapter into the 16-bit base."""
 
+    # nf4: into the base rounded to NF4 and back, which is what QLoRA trained on; better: whichever loses less, measured
+    fold: Fold = "16bit"
     # largest allowed difference of next-token log-probabilities, merged (bf16) against base + adapter (fp32), nats
     max_logprob_difference: float = Field(default=0.5, gt=0)
 

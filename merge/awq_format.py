@@ -22,7 +22,7 @@ def dequantize(folder: Path) -> dict[str, torch.Tensor]:
     for name in tensors:
         if name.endswith(".qweight"):
             module = name.removesuffix(".qweight")
-            plain[f"{module}.weight"] = _unpacked(
+            plain[f"{module}.weight"] = unpacked(
                 tensors[name], tensors[f"{module}.qzeros"], tensors[f"{module}.scales"]
             )
     return plain
@@ -38,7 +38,8 @@ def round_to_nearest(weight: torch.Tensor, group_size: int, bits: int = 4) -> to
     return (((groups / scale).round() + zero).clamp(0, levels) - zero).mul(scale).reshape(weight.shape)
 
 
-def _unpacked(qweight: torch.Tensor, qzeros: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+def unpacked(qweight: torch.Tensor, qzeros: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """Return a packed linear weight as plain fp32, (out, in)."""
     values, zeros = _nibbles(qweight), _nibbles(qzeros)
     group = values.shape[0] // scales.shape[0]
     spread = zeros.repeat_interleave(group, 0), scales.float().repeat_interleave(group, 0)

@@ -5,6 +5,7 @@ Tensor by tensor through the safetensors files, so peak memory is a few copies o
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,32 +14,41 @@ from rich.progress import Progress
 
 from data.errors import ArtefactError
 from merge.adapter import Adapter
+from merge.weights import is_quantized, nf4_round_trip
 from training.kormo import read_header, weight_files, write_header
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 
-def fold(base: Path, adapter: Adapter, target: Path) -> dict[str, Any]:
+def fold(base: Path, adapter: Adapter, target: Path, *, nf4: bool = False) -> dict[str, Any]:
     """Write base + adapter into the folder `target`; other files of the base are copied.
+
+    Args:
+        base: a checkpoint in Llama layout, 16 bit.
+        adapter: what is folded in.
+        target: an empty folder.
+        nf4: fold into the base as QLoRA saw it, its linear weights rounded to NF4 and back.
 
     Raises:
         ArtefactError: the adapter has weights which the base lacks, or of another shape.
     """
-    left = set(adapter.factors)
+    left = adapter.names
     shards = weight_files(base)
     with Progress() as progress:
         task = progress.add_task("fold", total=sum((base / shard).stat().st_size for shard in shards))
         for shard in shards:
-            left -= _fold_shard(base / shard, adapter, target / shard, lambda size: progress.advance(task, size))
+            left -= _fold_shard(
+                base / shard, adapter, target / shard, nf4=nf4, advance=lambda size: progress.advance(task, size)
+            )
     if left:
         raise ArtefactError(f"The base has no {sorted(left)[0]}, which the adapter changes.", "Train on this base.")
     for path in base.iterdir():
         if path.name not in (*shards, "manifest.json"):
             shutil.copyfile(path, target / path.name)
-    return {"folded_weights": len(adapter.factors), "shards": len(shards)}
+    return {"folded_weights": len(adapter.names), "shards": len(shards)}
 
 
-def _fold_shard(source: Path, adapter: Adapter, target: Path, advance: Any) -> set[str]:
+def _fold_shard(source: Path, adapter: Adapter, target: Path, *, nf4: bool, advance: Callable[[int], None]) -> set[str]:
     header, start = read_header(source)
     entries = sorted(
         ((name, entry) for name, entry in header.items() if name != "__metadata__"),
@@ -49,25 +59,23 @@ def _fold_shard(source: Path, adapter: Adapter, target: Path, advance: Any) -> s
         write_header(writer, header)
         for name, entry in entries:
             size = entry["data_offsets"][1] - entry["data_offsets"][0]
-            if name in adapter.factors:
-                writer.write(_folded(reader, size, name, entry, adapter))
+            rounded = nf4 and is_quantized(name)
+            if rounded or name in adapter.names:
+                weight = _read(reader, size, name, entry)
+                folded = adapter.fold(name, nf4_round_trip(weight) if rounded else weight, weight.dtype)
+                writer.write(memoryview(folded.view(torch.uint8).numpy().reshape(-1)))
             else:
                 _copy(reader, writer, size)
             advance(size)
         writer.flush()
         os.fsync(writer.fileno())
-    return {name for name, _ in entries} & set(adapter.factors)
+    return {name for name, _ in entries} & adapter.names
 
 
-def _folded(reader: BinaryIO, size: int, name: str, entry: dict[str, Any], adapter: Adapter) -> memoryview:
+def _read(reader: BinaryIO, size: int, name: str, entry: dict[str, Any]) -> torch.Tensor:
     if entry["dtype"] not in DTYPES:
         raise ArtefactError(f"{name} is stored as {entry['dtype']}.", "Fold into the unquantised 16-bit base.")
-    dtype = DTYPES[entry["dtype"]]
-    weight = torch.frombuffer(bytearray(reader.read(size)), dtype=dtype).reshape(entry["shape"])
-    delta = adapter.delta(name)
-    if delta.shape != weight.shape:
-        raise ArtefactError(f"{name}: base {tuple(weight.shape)}, adapter {tuple(delta.shape)}.", "Train on this base.")
-    return memoryview(delta.add_(weight).to(dtype).view(torch.uint8).numpy().reshape(-1))
+    return torch.frombuffer(bytearray(reader.read(size)), dtype=DTYPES[entry["dtype"]]).reshape(entry["shape"])
 
 
 def _copy(reader: BinaryIO, writer: BinaryIO, size: int, block: int = 16 << 20) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 from data.artefact import MADE_FROM, Manifest, run_stage, write_text
 from data.cli import console
 from data.errors import StageError
-from data.recipe import GenerationSection, Recipe
-from training.kormo import TOKENIZER_FILES, read_json
+from data.recipe import Fold, GenerationSection, Recipe
+from training.kormo import TOKENIZER_FILES, end_tokens, read_json
 
 
 def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
@@ -23,17 +23,21 @@ def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         with console.status("loading torch and PEFT"):
             from merge.adapter import read_adapter
             from merge.fold import fold
-            from merge.verify import HeldOut, compare_fold
+            from merge.verify import HeldOut, compare_fold, losses_of_folds
 
-        found = fold(run / "base", read_adapter(run / "adapter"), folder)
+        base, adapter = run / "base", run / "adapter"
+        held_out = HeldOut.read(run / "data", base)
+        losses = losses_of_folds(base, adapter, held_out) if recipe.train.load_in_4bit else {}
+        way = choose_fold(recipe.merge.fold, losses)
+        found = fold(base, read_adapter(adapter), folder, nf4=way == "nf4")
         ship_behaviour(folder, recipe.generation)
-        proof = compare_fold(run / "base", run / "adapter", folder, HeldOut.read(run / "data", folder))
+        proof = compare_fold(base, adapter, folder, held_out, nf4=way == "nf4")
         if proof["max_logprob_difference"] > recipe.merge.max_logprob_difference:
             raise StageError(
                 f"The merged model differs from base + adapter by {proof['max_logprob_difference']} nats.",
                 "Check that the adapter was trained on this base; nothing was published.",
             )
-        return found | proof
+        return found | {"fold": way} | losses | proof
 
     return run_stage(
         run / "merged",
@@ -74,17 +78,29 @@ def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, b
     )
 
 
+def choose_fold(wanted: Fold, losses: dict[str, float]) -> Fold:
+    """Return how to fold: as the recipe says, or as loses less for a QLoRA adapter."""
+    if wanted != "better":
+        return wanted
+    return "nf4" if losses and losses["loss_fold_nf4"] < losses["loss_fold_16bit"] else "16bit"
+
+
 def ship_behaviour(folder: Path, generation: GenerationSection) -> None:
-    """Write what a bare call gets into the checkpoint: sampling defaults and one end-of-turn id everywhere."""
+    """Write what a bare call gets into the checkpoint: sampling defaults, and where an answer ends.
+
+    One end-of-turn id stands everywhere, the tokenizer's; generation also stops at every other end that the base's
+    files name, such as its end of text.
+    """
     from training.tokens import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
-    stops = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     config = read_json(folder / "config.json")
-    write_text(folder / "config.json", json.dumps(config | stops, indent=2))
-    write_text(
-        folder / "generation_config.json", json.dumps({"do_sample": True, **generation.model_dump(), **stops}, indent=2)
-    )
+    defaults = folder / "generation_config.json"
+    others = {*end_tokens(config), *(end_tokens(read_json(defaults)) if defaults.exists() else ())} - {end}
+    write_text(folder / "config.json", json.dumps(config | {"eos_token_id": end, "pad_token_id": pad}, indent=2))
+    ends = {"eos_token_id": [end, *sorted(others)] if others else end, "pad_token_id": pad}
+    write_text(defaults, json.dumps({"do_sample": True, **generation.model_dump(), **ends}, indent=2))
 
 
 def refuse_lossy(proof: dict[str, float], max_ratio: float) -> None:

@@ -1,29 +1,28 @@
 """Proofs on held-out rows: merged against base + adapter, AWQ against merged and against round-to-nearest.
 
-Everything runs in fp32 in transformers, one row at a time; losses are nats per completion token.
+Everything is computed in fp32, layer by layer, so that a model larger than memory can be proven too; losses are nats
+per completion token.
 """
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from peft import PeftModel
-from rich.progress import track
-from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM
+from torch.nn.functional import nll_loss
 
 from data.recipe import QuantizeSection
-from merge.awq_format import dequantize, round_to_nearest
+from merge.adapter import read_adapter
+from merge.streamed import Row, Streamed
+from merge.weights import Checkpoint, Weights, awq_weights, folded, rounded_to_nearest, through_nf4
 from training.tokens import load_tokenizer, row_ids
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Rows as token ids, each with its prompt length."""
+    """Rows as token ids, each with its prompt's length."""
 
-    rows: list[tuple[list[int], int]]
+    rows: list[Row]
 
     @classmethod
     def read(cls, data: Path, checkpoint: Path) -> "HeldOut":
@@ -36,57 +35,63 @@ class HeldOut:
         ]
         return cls([row_ids(tokenizer, json.loads(line)) for line in lines])
 
-    def logprobs(self, model: Any, what: str) -> list[torch.Tensor]:
-        """Return, per row, the log-probabilities (completion tokens, vocabulary) that predict the completion."""
-        found = []
-        for ids, prompt in track(self.rows, what, transient=True):
-            with torch.inference_mode():
-                logits = model(torch.tensor([ids])).logits[0, prompt - 1 : -1]
-            found.append(logits.float().log_softmax(-1))
-        return found
-
     def loss(self, logprobs: list[torch.Tensor]) -> float:
         """Return the mean loss per completion token, nats."""
         losses = [
-            cross_entropy(row, torch.tensor(ids[prompt:]), reduction="none")
+            nll_loss(row, torch.tensor(ids[prompt:]), reduction="none")
             for row, (ids, prompt) in zip(logprobs, self.rows, strict=True)
         ]
-        return float(torch.cat(losses).mean())
+        return round(float(torch.cat(losses).mean()), 5)
 
 
-def load_fp32(folder: Path) -> Any:
-    """Load a 16-bit checkpoint for exact comparison."""
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval()
+def losses_of_folds(base: Path, adapter: Path, held_out: HeldOut) -> dict[str, float]:
+    """Return the losses of a QLoRA adapter as trained, on the NF4 base, and folded in either way."""
+    plain, change = Checkpoint(base), read_adapter(adapter)
+    rounded = through_nf4(plain)
 
+    def loss(weights: Weights, what: str, beside: Path | None = None) -> float:
+        return held_out.loss(Streamed(base, weights, beside).logprobs(held_out.rows, what))
 
-def compare_fold(base: Path, adapter: Path, merged: Path, held_out: HeldOut) -> dict[str, float]:
-    """Compare the merged checkpoint with base + adapter (fp32) on held-out rows."""
-    reference = held_out.logprobs(PeftModel.from_pretrained(load_fp32(base), str(adapter)), "base + adapter")
-    folded = held_out.logprobs(load_fp32(merged), "merged")
-    a, b = torch.cat(reference), torch.cat(folded)
     return {
-        "loss_base_adapter": round(held_out.loss(reference), 5),
-        "loss_merged": round(held_out.loss(folded), 5),
-        "max_logprob_difference": round(float((a - b).abs().mul(a.exp() > 1e-3).max()), 5),
-        "mean_kl": float(f"{float((a.exp() * (a - b)).sum(-1).mean()):.3g}"),
-        "same_top_token": round(float((a.argmax(-1) == b.argmax(-1)).float().mean()), 5),
+        "loss_as_trained": loss(rounded, "NF4 base + adapter", adapter),
+        "loss_fold_16bit": loss(folded(plain, change), "folded into 16 bit"),
+        "loss_fold_nf4": loss(folded(rounded, change), "folded into NF4"),
+    }
+
+
+def compare_fold(base: Path, adapter: Path, merged: Path, held_out: HeldOut, *, nf4: bool = False) -> dict[str, float]:
+    """Compare the merged checkpoint with PEFT's base + adapter (fp32) on held-out rows.
+
+    Args:
+        base: the 16-bit base.
+        adapter: the PEFT adapter.
+        merged: what came out of the fold.
+        held_out: the rows.
+        nf4: the adapter was folded into the base rounded to NF4 and back.
+    """
+    before = through_nf4(Checkpoint(base)) if nf4 else Checkpoint(base)
+    reference = Streamed(base, before, adapter).logprobs(held_out.rows, "base + adapter")
+    after = Streamed(merged, Checkpoint(merged)).logprobs(held_out.rows, "merged")
+    pairs = list(zip(reference, after, strict=True))
+    return {
+        "loss_base_adapter": held_out.loss(reference),
+        "loss_merged": held_out.loss(after),
+        "max_logprob_difference": round(max(float(((a - b).abs() * (a.exp() > 1e-3)).max()) for a, b in pairs), 5),
+        "mean_kl": float(f"{float(torch.cat([(a.exp() * (a - b)).sum(-1) for a, b in pairs]).mean()):.3g}"),
+        "same_top_token": round(float(torch.cat([a.argmax(-1) == b.argmax(-1) for a, b in pairs]).float().mean()), 5),
     }
 
 
 def compare_awq(merged: Path, awq: Path, held_out: HeldOut, settings: QuantizeSection) -> dict[str, float]:
     """Compare AWQ and round-to-nearest with the merged checkpoint on held-out rows."""
-    model = load_fp32(merged)
-    loss_merged = held_out.loss(held_out.logprobs(model, "merged"))
-    original = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    quantized = [name for name in original if "_proj." in name]
-    rounded = {name: round_to_nearest(original[name], settings.group_size, settings.bits) for name in quantized}
-    model.load_state_dict(original | rounded)
-    loss_rounded = held_out.loss(held_out.logprobs(model, "round to nearest"))
-    model.load_state_dict(dequantize(awq))
-    loss_awq = held_out.loss(held_out.logprobs(model, "AWQ"))
-    return {
-        "loss_merged": round(loss_merged, 5),
-        "loss_round_to_nearest": round(loss_rounded, 5),
-        "loss_awq": round(loss_awq, 5),
-        "loss_ratio": round(loss_awq / loss_merged, 5),
+    plain = Checkpoint(merged)
+    versions: dict[str, Weights] = {
+        "loss_merged": plain,
+        "loss_round_to_nearest": rounded_to_nearest(plain, settings.group_size, settings.bits),
+        "loss_awq": awq_weights(awq),
     }
+    losses = {
+        name: held_out.loss(Streamed(merged, weights).logprobs(held_out.rows, name.removeprefix("loss_")))
+        for name, weights in versions.items()
+    }
+    return losses | {"loss_ratio": round(losses["loss_awq"] / losses["loss_merged"], 5)}

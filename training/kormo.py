@@ -161,6 +161,22 @@ def copy_renamed(source: Path, target: Path, rename: Any) -> None:
         os.fsync(writer.fileno())
 
 
+def copy_token_rows(folder: Path, rows: dict[int, int]) -> None:
+    """Copy rows of the embedding and the head within a checkpoint: target id → source id."""
+    for path in (folder / name for name in weight_files(folder)):
+        header, start = read_header(path)
+        for name in ("model.embed_tokens.weight", "lm_head.weight"):
+            if name in header:
+                begin, end = header[name]["data_offsets"]
+                size = (end - begin) // header[name]["shape"][0]
+                with path.open("r+b") as file:
+                    for target, source in rows.items():
+                        file.seek(start + begin + source * size)
+                        row = file.read(size)
+                        file.seek(start + begin + target * size)
+                        file.write(row)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a checkpoint's JSON file.
 
@@ -174,6 +190,14 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ArtefactError(f"{path} is not valid JSON.", "Copy the checkpoint again.") from error
     return content
+
+
+def end_tokens(config: dict[str, Any]) -> list[int]:
+    """Return the end-of-text ids that a config names: none, one or several."""
+    ends = config.get("eos_token_id")
+    if ends is None:
+        return []
+    return ends if isinstance(ends, list) else [ends]
 
 
 def checkpoint_files(folder: Path) -> Iterable[Path]:

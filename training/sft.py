@@ -6,6 +6,8 @@ label is the end-of-turn token: both are proven on the trainer's own batches bef
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedTokenizerBase, ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
-from data.artefact import write_text
+from data.artefact import read_manifest, write_text
 from data.errors import StageError
 from data.recipe import Recipe
 from training.plot import draw_loss
@@ -39,14 +41,20 @@ def fit(recipe: Recipe, folder: Path) -> dict[str, Any]:
         train_dataset=rows["train"],
         eval_dataset=rows["validation"],
         processing_class=tokenizer,
-        peft_config=_lora(recipe),
+        peft_config=_lora(recipe, new_tokens(recipe)),
     )
+    for name in ("train_dataset", "eval_dataset"):
+        setattr(trainer, name, getattr(trainer, name).map(_end_with_turn, fn_kwargs={"end": tokenizer.eos_token_id}))
+    head = trainer.model.get_output_embeddings()
+    if not hasattr(head, "bias"):
+        head.bias = None  # TRL's fused loss asks for it, and PEFT's wrapper for new tokens shows only the weight
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Bar)
     prove_labels(trainer, tokenizer, rows["train"], recipe.train.max_length)
-    before = trainer.evaluate()["eval_loss"]
     checkpoint = last_checkpoint(folder / CHECKPOINTS)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with out_of_memory_advice():
+        before = trainer.evaluate()["eval_loss"]
+        trainer.train(resume_from_checkpoint=checkpoint)
     refuse_untrained(trainer.model)
     trainer.save_model(str(folder))
     history = [_without_times(entry) for entry in trainer.state.log_history]
@@ -88,6 +96,37 @@ def load_base(folder: Path, recipe: Recipe) -> Any:
     return model
 
 
+def new_tokens(recipe: Recipe) -> list[int]:
+    """Return the ids of the tokens that the import added to the base's vocabulary.
+
+    Raises:
+        StageError: there are some, and the recipe does not train them.
+    """
+    added: dict[str, int] = read_manifest(recipe.run / "base").results.get("new_tokens", {})
+    if added and not recipe.train.lora.new_tokens:
+        raise StageError(
+            f"{' and '.join(added)} are new to this base, and a token whose embedding was never trained is never "
+            "written: the model could not end its turn.",
+            "Set train.lora.new_tokens: true, or base.chat_format: own.",
+        )
+    return sorted(added.values())
+
+
+@contextmanager
+def out_of_memory_advice() -> Iterator[None]:
+    """Turn torch's out-of-memory errors, GPU and CPU, into one that says what to change."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator raises a plain one
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise StageError(
+            "Training ran out of memory.",
+            "Set train.batch_size=1 and train.gradient_accumulation=2, then train.gradient_checkpointing=true; "
+            "on a GPU also train.load_in_4bit=true.",
+        ) from error
+
+
 def last_checkpoint(folder: Path) -> str | None:
     """Return the newest complete checkpoint; the trainer's state is written last, so it marks a complete one."""
     complete = [path for path in folder.glob("checkpoint-*") if _is_complete(path)]
@@ -126,12 +165,18 @@ def prove_labels(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, rows: 
             raise StageError(f"A row has {len(ids)} tokens, more than train.max_length.", "Raise train.max_length.")
         batch = trainer.data_collator([prepared])
         inputs, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
-        if inputs[: len(ids)] != ids or labels[: len(ids)] != [-100] * prompt + ids[prompt:]:
+        if inputs != ids or labels != [-100] * prompt + ids[prompt:]:
             raise StageError(
                 "The trainer's tokens or labels differ from the chat template's: "
                 f"expected to learn {tokenizer.decode(ids[prompt:])!r}.",
                 "Check the tokenizer's chat template and TRL's version; nothing was trained.",
             )
+
+
+def _end_with_turn(row: dict[str, list[int]], end: int) -> dict[str, list[int]]:
+    """Cut what a template puts after the last end-of-turn token, such as a line break: the server stops before it."""
+    length = len(row["input_ids"]) - row["input_ids"][::-1].index(end)
+    return {key: row[key][:length] for key in ("input_ids", "labels")}
 
 
 def _arguments(recipe: Recipe, folder: Path, rows: int) -> SFTConfig:
@@ -164,7 +209,7 @@ def _arguments(recipe: Recipe, folder: Path, rows: int) -> SFTConfig:
     )
 
 
-def _lora(recipe: Recipe) -> LoraConfig:
+def _lora(recipe: Recipe, tokens: list[int]) -> LoraConfig:
     lora = recipe.train.lora
     return LoraConfig(
         r=lora.rank,
@@ -173,6 +218,8 @@ def _lora(recipe: Recipe) -> LoraConfig:
         target_modules=list(lora.target_modules),
         bias="none",
         task_type="CAUSAL_LM",
+        # in both places: what reads a token and what writes it (KORMo's are not tied)
+        trainable_token_indices={"embed_tokens": tokens, "lm_head": tokens} if tokens else None,
     )
 
 

@@ -14,16 +14,14 @@ def import_base(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]
     source = recipe.base.path
 
     def fill(folder: Path) -> dict[str, Any]:
-        from training.tokens import load_tokenizer
+        from training.chat import settle_chat
 
-        found = import_checkpoint(source, folder)
-        load_tokenizer(folder)  # refuses a tokenizer with which the model could not learn to stop
-        return found
+        return import_checkpoint(source, folder) | settle_chat(folder, recipe.base.chat_format)
 
     return run_stage(
         recipe.run / "base",
         recipe=recipe.name,
-        settings={},
+        settings={"chat_format": recipe.base.chat_format},
         inputs={path.name: path for path in checkpoint_files(source)},
         build=fill,
         force=force,

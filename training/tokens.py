@@ -17,8 +17,10 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         ArtefactError: no chat template, no end-of-turn token, or padding that would mask it.
     """
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if not tokenizer.chat_template:
-        raise ArtefactError(f"The tokenizer in {folder} has no chat template.", "Use an instruction-tuned checkpoint.")
+    if not isinstance(tokenizer.chat_template, str):
+        raise ArtefactError(
+            f"The tokenizer in {folder} has no chat template, or several.", "Use an instruction-tuned checkpoint."
+        )
     if tokenizer.eos_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         raise ArtefactError(
             f"The tokenizer in {folder} has no end-of-turn token of its own (pad and eos must differ).",
@@ -28,7 +30,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Talk) -> list[int]:
-    """Return the ids of a prompt as the server must see it, thinking off."""
+    """Return the ids of a prompt as the server must see it."""
     return _render(tokenizer, messages, add_generation_prompt=True)
 
 
@@ -36,7 +38,7 @@ def row_ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> tuple[li
     """Return the ids of a prompt/completion row, up to and including end-of-turn, and the prompt's length.
 
     Raises:
-        ArtefactError: the template does not render the prompt as a prefix of the whole.
+        ArtefactError: the template does not render the prompt as a prefix of the whole, or does not end the turn.
     """
     prompt = prompt_ids(tokenizer, row["prompt"])
     full = _render(tokenizer, row["prompt"] + row["completion"], add_generation_prompt=False)
@@ -44,14 +46,13 @@ def row_ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> tuple[li
         full.pop()  # a template may put a line break after the end of a turn
     if full[: len(prompt)] != prompt or len(full) <= len(prompt):
         raise ArtefactError(
-            "The chat template renders a prompt differently once it is answered.",
-            "Repair the tokenizer's chat template.",
+            f"The chat template renders a prompt differently once it is answered, or ends no turn with "
+            f"{tokenizer.eos_token}.",
+            "Repair the tokenizer's chat template or its eos_token.",
         )
     return full, len(prompt)
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, talk: Talk, *, add_generation_prompt: bool) -> list[int]:
-    encoded = tokenizer.apply_chat_template(
-        talk, tokenize=True, add_generation_prompt=add_generation_prompt, enable_thinking=False
-    )
+    encoded = tokenizer.apply_chat_template(talk, tokenize=True, add_generation_prompt=add_generation_prompt)
     return list(encoded["input_ids"])

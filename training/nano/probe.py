@@ -14,8 +14,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from data.message import FALL_STEMS, RISE_STEMS, check_labels, check_message
 from data.prompt import Message, build_messages
 from data.reading import Reading
+from training.chat import END_OF_TURN
 from training.nano.corpus import KINDS, grid, short_conversation
-from training.nano.tokenizer import END_OF_TURN
 
 CLAUSE = re.compile(r"어제보다 (?:기온이 )?(\d+)도 ?(\S+)|기온이 (?:어제보다 )?(\d+)도 ?(\S+)|(\d+)도 ?(\S+)")
 SAME = ("같", "변화")

@@ -10,21 +10,12 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from data.prompt import SYSTEM_PROMPT
+from training.chat import CHATML, END_OF_TURN, START_OF_TURN
 from training.nano.corpus import rambling_stream, short_stream, terse_stream
 
-END_OF_TURN = "<|im_end|>"
 PAD = "<|pad|>"  # not the end-of-turn token: padding is masked, the end of a turn must be learned
-SPECIAL_TOKENS = (PAD, "<|im_start|>", END_OF_TURN)
+SPECIAL_TOKENS = (PAD, START_OF_TURN, END_OF_TURN)
 VOCABULARY = 1024
-
-# ChatML, with the line break before a turn instead of after it, so that the last label is the end-of-turn token.
-CHAT_TEMPLATE = (
-    "{%- for message in messages -%}"
-    "{%- if not loop.first %}{{ '\\n' }}{% endif -%}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' }}"
-    "{%- endfor -%}"
-    "{%- if add_generation_prompt %}{{ '\\n<|im_start|>assistant\\n' }}{% endif -%}"
-)
 
 
 def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
@@ -56,8 +47,8 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=END_OF_TURN,
-        additional_special_tokens=["<|im_start|>"],
-        chat_template=CHAT_TEMPLATE,
+        additional_special_tokens=[START_OF_TURN],
+        chat_template=CHATML,
         clean_up_tokenization_spaces=False,
         model_max_length=512,
     )
