@@ -64,7 +64,8 @@ def write_tokenizer(nano: Path, folder: Path) -> None:
     for token in content["added_tokens"]:
         vocabulary.pop(token["content"], None)
     special = SPECIAL | {"<think>": THINK, "</think>": END_THINK}
-    vocabulary |= special
+    unused = set(range(BOS + 13)) - set(vocabulary.values()) - set(special.values())
+    vocabulary |= special | {f"<unused {number}>": number for number in unused}  # no gaps, as in KORMo's
     content["added_tokens"] = [
         {"id": number, "content": text, "special": text in SPECIAL, "normalized": False}
         | dict.fromkeys(("single_word", "lstrip", "rstrip"), False)

@@ -64,11 +64,15 @@ def _adopt_chatml(folder: Path) -> dict[str, int]:
     A new marker begins with the embedding of the base's own marker whose part it takes: an unused row is noise, from
     which a few hundred training rows do not get the model to end its turn (docs/LOG.md).
     """
-    tokenizer = load_tokenizer(folder)
-    known, old_end = tokenizer.get_vocab(), tokenizer.eos_token_id
-    heirs = {START_OF_TURN: _start_of_turn(tokenizer), END_OF_TURN: old_end}
-    tokenizer.add_special_tokens({"eos_token": END_OF_TURN, "additional_special_tokens": [START_OF_TURN]})
-    new = {marker: tokenizer.convert_tokens_to_ids(marker) for marker in heirs if marker not in known}
+    before = load_tokenizer(folder)
+    heirs = {START_OF_TURN: _start_of_turn(before), END_OF_TURN: before.eos_token_id}
+    missing = [marker for marker in heirs if marker not in before.get_vocab()]
+    before.add_special_tokens({"eos_token": END_OF_TURN, "additional_special_tokens": [START_OF_TURN]})
+    before.save_pretrained(folder)
+    _stop_also_at(folder, heirs[END_OF_TURN])
+    _write_template(folder, CHATML)
+    after = load_tokenizer(folder)  # ids as they are on disk: a vocabulary with gaps is numbered anew
+    new = {marker: after.convert_tokens_to_ids(marker) for marker in missing}
     rows = read_json(folder / "config.json")["vocab_size"]
     if any(token >= rows for token in new.values()):
         raise ArtefactError(
@@ -76,18 +80,14 @@ def _adopt_chatml(folder: Path) -> dict[str, int]:
             "Use the base's own chat format: base.chat_format: own.",
         )
     copy_token_rows(folder, {token: heirs[marker] for marker, token in new.items()})
-    tokenizer.save_pretrained(folder)
-    _stop_also_at(folder, old_end)
-    _write_template(folder, CHATML)
-    load_tokenizer(folder)
     return new
 
 
 def _start_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the special token with which the base's own template begins a turn; its end of turn if there is none."""
-    special = set(tokenizer.all_special_ids) - {tokenizer.bos_token_id}
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     ids = prompt_ids(tokenizer, build_messages(Reading(10, 20)))
-    return next((token for token in ids if token in special), tokenizer.eos_token_id)
+    return next((token for token in ids if token in special - {tokenizer.bos_token_id}), tokenizer.eos_token_id)
 
 
 def _stop_also_at(folder: Path, token: int) -> None:
