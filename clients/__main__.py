@@ -10,8 +10,12 @@ import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data.errors import SignboardError
+
+if TYPE_CHECKING:
+    from clients.client import SignboardClient
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,11 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def say(options: argparse.Namespace) -> int:
     """Print one checked message."""
-    from clients.client import SignboardClient  # openai takes half a second to import; --help should not wait for it
-
-    with SignboardClient(
-        options.url, model=options.model, api_key=options.api_key, deadline=options.deadline
-    ) as client:
+    with _client(options) as client:
         message = client.say(options.yesterday, options.today)
     if options.json:
         print(json.dumps(asdict(message), ensure_ascii=False, indent=2))
@@ -42,6 +42,25 @@ def say(options: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     print(message.text)
     return 0
+
+
+def ping(options: argparse.Namespace) -> int:
+    """Have one token written: is the server ready, and does it read our prompt as the model was trained?"""
+    with _client(options) as client:
+        print(f"ready: {client.ping() or 'a server without fingerprint'}")
+    return 0
+
+
+def _client(options: argparse.Namespace) -> "SignboardClient":
+    from clients.client import SignboardClient  # openai takes half a second to import; --help should not wait for it
+
+    return SignboardClient(
+        options.url,
+        model=options.model,
+        api_key=options.api_key,
+        deadline=options.deadline,
+        fingerprint=options.fingerprint or None,
+    )
 
 
 def evaluate(options: argparse.Namespace) -> int:
@@ -81,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, function, text in (
         ("say", say, "One message for yesterday's and today's temperature."),
+        ("ping", ping, "Is the server ready, and is it asked as its model was trained? Exit code 0 if so."),
         ("evaluate", evaluate, "Ask for every usual pair of temperatures and count what is right."),
     ):
         command = commands.add_parser(name, help=text, description=text)
@@ -94,14 +114,20 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--api-key", default=os.environ.get("SIGNBOARD_API_KEY", "none"), help="bearer token (SIGNBOARD_API_KEY)"
         )
+        if function is not evaluate:
+            command.add_argument("--deadline", type=float, default=30.0, help="seconds for everything (%(default)s)")
+            command.add_argument(
+                "--fingerprint",
+                default=os.environ.get("SIGNBOARD_FINGERPRINT"),
+                help="refuse a server whose prompt is not this one (SIGNBOARD_FINGERPRINT)",
+            )
         if function is say:
             command.add_argument("yesterday", type=float, help="°C, halves are rounded away from zero")
             command.add_argument("today", type=float, help="°C")
             command.add_argument(
                 "--json", action="store_true", help="print text, tries, seconds, warnings and rejected samples"
             )
-            command.add_argument("--deadline", type=float, default=30.0, help="seconds for everything (%(default)s)")
-        else:
+        elif function is evaluate:
             command.add_argument("--every", type=_positive, default=1, metavar="N", help="ask only every Nth pair")
             command.add_argument("--only", choices=("raw", "client"), help="one way of asking instead of both")
             command.add_argument("--out", type=Path, metavar="FILE", help="also write scores and all answers as JSON")

@@ -18,9 +18,9 @@ import openai
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from openai.types.chat import ChatCompletion
 
-from data.errors import BadAnswer, MessageError, ServerFailed, ServerTimeout, ServerUnavailable
+from data.errors import BadAnswer, MessageError, PromptMismatch, ServerFailed, ServerTimeout, ServerUnavailable
 from data.message import Found, Problem, check_message
-from data.prompt import STOP_MARKERS, build_messages
+from data.prompt import FINGERPRINT, GOLDEN, STOP_MARKERS, build_messages, fits
 from data.reading import Reading
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
@@ -60,6 +60,8 @@ class AsyncSignboardClient:
         deadline: seconds for one message, all samples and retries included.
         max_samples: how often the model is asked for one message at most.
         temperature: sampling temperature; None means the checkpoint's own.
+        fingerprint: what the server's prompt must be (`python -m serve` prints it); None trusts what the server
+            announces, and then still checks that it reads our prompt so.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class AsyncSignboardClient:
         deadline: float = DEADLINE,
         max_samples: int = MAX_SAMPLES,
         temperature: float | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         self._base_url, self._model = base_url, model
+        self._fingerprint, self._proven, self._proving = fingerprint, set[str](), asyncio.Lock()
         self._deadline, self._max_samples, self._temperature = deadline, max_samples, temperature
         if max_samples < 1:
             raise ValueError("max_samples must be at least 1")
@@ -97,7 +101,7 @@ class AsyncSignboardClient:
         Raises:
             ReadingError: a temperature is not usable; nothing was sent.
             MessageError: no sample passed the checks.
-            ServerUnavailable, ServerTimeout, ServerFailed, BadAnswer: the server's fault, by kind.
+            ServerUnavailable, ServerTimeout, ServerFailed, BadAnswer, PromptMismatch: the server's fault, by kind.
         """
         reading = Reading.of(yesterday, today)
         with typed_errors(self._base_url, self._deadline):
@@ -123,15 +127,46 @@ class AsyncSignboardClient:
             "Keep the board's last message, and check the model with `python -m clients evaluate`.",
         )
 
+    async def ping(self) -> str:
+        """Have the golden prompt read and one token written; return the server's fingerprint.
+
+        Raises:
+            ServerUnavailable, ServerTimeout, ServerFailed, BadAnswer, PromptMismatch: the server's fault, by kind.
+        """
+        with typed_errors(self._base_url, self._deadline):
+            async with asyncio.timeout(self._deadline):
+                completion = await self._create(GOLDEN, max_tokens=1, extra_body={"return_token_ids": True})
+        content(completion, self._base_url)
+        announced = _announced(completion)
+        expected = self._fingerprint or announced
+        told: Any = getattr(completion, "prompt_token_ids", None)  # vLLM's addition to the protocol
+        ids = told if isinstance(told, list) else None
+        tokens = getattr(completion.usage, "prompt_tokens", None)
+        if expected.startswith(FINGERPRINT) and not fits(expected, ids, tokens):
+            raise PromptMismatch(
+                f"{self._base_url} reads the prompt as other tokens than the model was trained on ({expected}).",
+                "Serve the checkpoint with its own tokenizer and template, and use the same version of Signboard here.",
+            )
+        self._proven.add(announced)
+        return announced
+
     async def _complete(self, reading: Reading) -> ChatCompletion:
         options: dict[str, Any] = {} if self._temperature is None else {"temperature": self._temperature}
-        return await self._openai.chat.completions.create(
-            model=self._model,
-            messages=build_messages(reading),  # type: ignore[arg-type]  # plain dicts, as data/prompt.py makes them
-            stop=list(STOP_MARKERS),
-            max_tokens=MAX_TOKENS,
-            **options,
+        completion = await self._create(reading, stop=list(STOP_MARKERS), max_tokens=MAX_TOKENS, **options)
+        announced = _announced(completion)
+        # The first answer, or a server that was replaced meanwhile: is it asked as its model was trained?
+        if self._fingerprint or announced.startswith(FINGERPRINT):
+            async with self._proving:  # once, however many ask at the same time
+                if announced not in self._proven:
+                    await self.ping()
+        return completion
+
+    async def _create(self, reading: Reading, **options: Any) -> ChatCompletion:
+        messages: Any = build_messages(reading)  # plain dicts, as data/prompt.py makes them
+        completion: ChatCompletion = await self._openai.chat.completions.create(
+            model=self._model, messages=messages, **options
         )
+        return completion
 
 
 class SignboardClient:
@@ -168,6 +203,10 @@ class SignboardClient:
     def say(self, yesterday: float, today: float) -> SignMessage:
         """Return a checked message for two temperatures in °C; see `AsyncSignboardClient.say`."""
         return self._portal.call(self._client.say, yesterday, today)
+
+    def ping(self) -> str:
+        """Return the server's fingerprint after a one-token answer; see `AsyncSignboardClient.ping`."""
+        return self._portal.call(self._client.ping)
 
 
 def check_url(url: str) -> None:
@@ -218,6 +257,12 @@ def content(completion: ChatCompletion, url: str) -> tuple[str, str]:
     if text is not None and not isinstance(text, str):
         raise _bad_answer(url, repr(text))
     return text or "", str(finish)
+
+
+def _announced(completion: ChatCompletion) -> str:
+    """Return the fingerprint that a server gives its answers; the SDK does not validate its type."""
+    announced: Any = getattr(completion, "system_fingerprint", None)
+    return announced if isinstance(announced, str) else ""
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict
 from data.errors import ArtefactError, SignboardError, StageError
 
 MANIFEST = "manifest.json"
+FORMAT = 2  # raised when a stage's code makes something else of the same settings and inputs: then all is built anew
 SMALL = 64 << 20  # bytes; configs, templates, data and adapters are hashed at every check, large shards on demand
 END = 1 << 20  # bytes at either end of a large file that are hashed at every check: a swapped shard has another header
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "autoawq", "bitsandbytes")
@@ -58,6 +59,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    format: int = 1
     stage: str
     recipe: str
     settings: dict[str, Any]
@@ -73,7 +75,7 @@ class Manifest(BaseModel):
     @property
     def id(self) -> str:
         """Content id, sha256 hex."""
-        return digest(self.model_dump(include={"stage", "recipe", "settings", "inputs", "versions", "files"}))
+        return digest(self.model_dump(include={"format", "stage", "recipe", "settings", "inputs", "versions", "files"}))
 
 
 def digest(content: Any) -> str:
@@ -112,7 +114,9 @@ def read_manifest(folder: Path) -> Manifest:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"{folder / MANIFEST} cannot be read.", todo) from error
     if stored != manifest.id:
-        raise ArtefactError(f"{folder / MANIFEST} was edited: its id does not fit its content.", todo)
+        raise ArtefactError(
+            f"{folder / MANIFEST} was edited, or is another version's: its id does not fit its content.", todo
+        )
     return manifest
 
 
@@ -182,6 +186,7 @@ def run_stage(
     with _lock(folder.parent):
         ids, ancestors = _resolve(inputs)
         wanted = Manifest(
+            format=FORMAT,
             stage=folder.name,
             recipe=recipe,
             settings=settings,

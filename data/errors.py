@@ -11,7 +11,8 @@ SignboardError                 what is wrong, and what to do next
     ├── ServerUnavailable      nothing answers at the address
     ├── ServerTimeout          it answers too late
     ├── ServerFailed           it answers with an error status
-    └── BadAnswer              it answers with something that is not a chat completion
+    ├── BadAnswer              it answers with something that is not a chat completion
+    └── PromptMismatch         it reads our prompt as other tokens than the model was trained on
 """
 
 
@@ -74,3 +75,7 @@ class ServerFailed(ServiceError):
 
 class BadAnswer(ServiceError):
     """The server answered, but not with a usable chat completion."""
+
+
+class PromptMismatch(ServiceError):
+    """The server turns our prompt into other tokens than the model was trained on."""

@@ -3,6 +3,9 @@
 Only two checked whole numbers enter a prompt. The chat template is not here: it belongs to the tokenizer.
 """
 
+import hashlib
+from collections.abc import Sequence
+
 from data.reading import Reading
 
 PROMPT_VERSION = 1
@@ -13,6 +16,10 @@ SYSTEM_PROMPT = (
 # End-of-turn markers of the families we serve (ChatML; KORMo). Sent as stop strings by the client, so that even a
 # marker which a wrong tokenizer turned into plain text never reaches the board.
 STOP_MARKERS = ("<|im_end|>", "<|EOT|>")
+
+# The reading whose prompt's token ids stand for the whole rendering: trained, served and asked must be the same ids.
+GOLDEN = Reading(10, 20)
+FINGERPRINT = "signboard-"
 
 Message = dict[str, str]
 
@@ -25,3 +32,16 @@ def user_text(reading: Reading) -> str:
 def build_messages(reading: Reading) -> list[Message]:
     """Return the chat messages for a reading: one system turn and one user turn."""
     return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": user_text(reading)}]
+
+
+def fingerprint(ids: Sequence[int]) -> str:
+    """Return a short name for the golden prompt's token ids: `signboard-<prompt version>-<tokens>-<hash>`."""
+    found = hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()[:16]
+    return f"{FINGERPRINT}{PROMPT_VERSION}-{len(ids)}-{found}"
+
+
+def fits(expected: str, ids: Sequence[int] | None, tokens: int | None) -> bool:
+    """Say whether a served golden prompt fits a fingerprint: by its ids, or by their number where ids are not told."""
+    if ids is not None:
+        return fingerprint(ids) == expected
+    return tokens is None or expected.split("-")[2:3] == [str(tokens)]

@@ -31,6 +31,7 @@ def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         way = choose_fold(recipe.merge.fold, losses)
         found = fold(base, read_adapter(adapter), folder, nf4=way == "nf4")
         ship_behaviour(folder, recipe.generation)
+        prove_prompt(adapter, run / "data", folder)
         proof = compare_fold(base, adapter, folder, held_out, nf4=way == "nf4")
         if proof["max_logprob_difference"] > recipe.merge.max_logprob_difference:
             raise StageError(
@@ -63,6 +64,7 @@ def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, b
         for name in TOKENIZER_FILES:  # the backend rewrites or drops some of them
             if (run / "merged" / name).exists():
                 shutil.copyfile(run / "merged" / name, folder / name)
+        prove_prompt(run / "merged", run / "data", folder)
         proof = compare_awq(run / "merged", folder, HeldOut.read(run / "data", folder), settings)
         refuse_lossy(proof, settings.max_loss_ratio)
         sizes = {f"bytes_{name}": weight_bytes(path) for name, path in (("merged", run / "merged"), ("awq", folder))}
@@ -101,6 +103,24 @@ def ship_behaviour(folder: Path, generation: GenerationSection) -> None:
     write_text(folder / "config.json", json.dumps(config | {"eos_token_id": end, "pad_token_id": pad}, indent=2))
     ends = {"eos_token_id": [end, *sorted(others)] if others else end, "pad_token_id": pad}
     write_text(defaults, json.dumps({"do_sample": True, **generation.model_dump(), **ends}, indent=2))
+
+
+def prove_prompt(trained: Path, data: Path, folder: Path) -> None:
+    """Check that a checkpoint's tokenizer makes the same tokens of every training row as TRL did, and write the record.
+
+    Raises:
+        StageError: it does not.
+    """
+    from training.tokens import PROMPT_FILE, load_tokenizer, prompt_record, row_ids
+
+    tokenizer = load_tokenizer(folder)
+    rows = [row_ids(tokenizer, json.loads(line))[0] for line in (data / "train.jsonl").read_text("utf-8").splitlines()]
+    if prompt_record(tokenizer, rows) != read_json(trained / PROMPT_FILE):
+        raise StageError(
+            "The checkpoint's tokenizer or chat template makes other tokens of the rows than the model was trained on.",
+            "Train again with `python -m training sft --force`; nothing was published.",
+        )
+    shutil.copyfile(trained / PROMPT_FILE, folder / PROMPT_FILE)
 
 
 def refuse_lossy(proof: dict[str, float], max_ratio: float) -> None:

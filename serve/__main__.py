@@ -3,7 +3,7 @@
 import signal
 from contextlib import ExitStack
 from types import FrameType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -13,9 +13,9 @@ from data.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app, 
 from data.errors import ServiceError
 from data.recipe import Recipe, load_recipe
 from serve.demo import show
-from serve.launch import Rung, prepare
+from serve.launch import Rung, prepare, wanted_rung
 from serve.server import VllmServer
-from serve.settings import ServeSettings
+from serve.settings import ServeSettings, read_settings
 
 app = new_app(
     "Serve the 4-bit checkpoint with vLLM as an OpenAI-compatible endpoint, model name `signboard`.",
@@ -31,18 +31,26 @@ def serve(
         str | None, typer.Option(help="Address to listen on (SIGNBOARD_HOST; loopback by default).")
     ] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port (SIGNBOARD_PORT; 8000 by default).")] = None,
-    rung: Annotated[Rung, typer.Option(help="What to serve; others than awq are for comparison.")] = Rung.AWQ,
+    rung: Annotated[
+        Rung | None,
+        typer.Option(help="What to serve; others than awq are for comparison (QUANTIZATION, USE_FINETUNED)."),
+    ] = None,
     verify: Annotated[
         str, typer.Option(help="fast: sizes, chain, hashes of small files; full: every hash.", metavar="fast|full")
     ] = "fast",
+    become: Annotated[
+        bool, typer.Option("--exec", help="Become vLLM after the checks, log to stdout: for containers.")
+    ] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Ask for eight messages, show them, stop.")] = False,
 ) -> None:
     """Start vLLM, wait for a real answer, serve until stopped."""
     if verify not in ("fast", "full"):
         raise typer.BadParameter("fast or full", param_hint="--verify")
-    given: dict[str, Any] = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
-    settings = ServeSettings(**given)
+    settings = read_settings(host=host, port=port)
     run_recipe = load_recipe(recipe, overrides or ())
+    rung = rung or wanted_rung(settings, run_recipe)
+    if become:
+        prepare(run_recipe, settings, rung, full=verify == "full")[0].become()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with ExitStack() as stack:

@@ -6,6 +6,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from data.errors import ServiceError
 from data.recipe import Recipe
 
 ENTRY = "vllm.entrypoints.openai.api_server"
@@ -46,6 +47,27 @@ def vllm_flags(recipe: Recipe, checkpoint: Path, host: str, port: int, *, cpu: b
     return flags + (
         [f"--block-size={CPU_BLOCK}"] if cpu else [f"--gpu-memory-utilization={serve.gpu_memory_utilization}"]
     )
+
+
+def eight_bit_flags(*, cpu: bool) -> list[str]:
+    """Return the flag that has vLLM quantize 16-bit weights to 8 bit while loading them.
+
+    FP8, not `int8_per_channel_weight_only`: that one knows mixtures of experts only and leaves a dense model as it is.
+
+    Raises:
+        ServiceError: on a CPU.
+    """
+    if cpu:
+        raise ServiceError(
+            "vLLM quantizes weights to 8 bit on GPUs only.", "Serve 4bit (the default) or none: QUANTIZATION=4bit."
+        )
+    return ["--quantization=fp8"]
+
+
+def fingerprint_flags(prompt_file: Path) -> list[str]:
+    """Return the flags with which the server tells clients what prompt its model was trained on."""
+    known = json.loads(prompt_file.read_text(encoding="utf-8"))["fingerprint"]
+    return ["--fingerprint-mode=custom", f"--fingerprint-value={known}"]
 
 
 def lora_flags(recipe: Recipe, adapter: Path) -> list[str]:

@@ -5,17 +5,30 @@ from enum import StrEnum
 from pathlib import Path
 
 from data.artefact import verify
+from data.errors import ServiceError
 from data.recipe import Recipe
-from serve.flags import generation_flags, lora_flags, on_cpu, vllm_command, vllm_environment, vllm_flags
+from serve.flags import (
+    eight_bit_flags,
+    fingerprint_flags,
+    generation_flags,
+    lora_flags,
+    on_cpu,
+    vllm_command,
+    vllm_environment,
+    vllm_flags,
+)
 from serve.preflight import check_memory, check_port, choose_checkpoint
 from serve.server import VllmServer
 from serve.settings import ServeSettings
+
+PROMPT_FILE = "prompt.json"  # what merge wrote: the prompt as token ids, and its fingerprint
 
 
 class Rung(StrEnum):
     """What to serve: the end of the line, or a step on the way, for comparison."""
 
     AWQ = "awq"
+    EIGHT_BIT = "8bit"  # the merged checkpoint, its weights quantized by vLLM while it loads them
     MERGED = "merged"
     ADAPTER = "adapter"  # base + adapter, unmerged
     BASE = "base"
@@ -52,15 +65,44 @@ def prepare(
     return server, checkpoint, note
 
 
+def wanted_rung(settings: ServeSettings, recipe: Recipe) -> Rung:
+    """Return what the original's settings ask for.
+
+    Raises:
+        ServiceError: they ask for something that cannot be had here.
+    """
+    if not settings.use_chat_format:
+        raise ServiceError(
+            "USE_CHAT_FORMAT=false cannot be had: without its chat format the model writes labels again.",
+            "Remove the key; the checkpoint carries its template.",
+        )
+    adapter = recipe.run / "adapter"
+    if settings.adapter_path and settings.adapter_path.resolve() != adapter.resolve():
+        raise ServiceError(
+            f"ADAPTER_PATH={settings.adapter_path} is not what is served: the adapter is folded in before.",
+            f"Remove the key; train {adapter} and fold it in with `make train merge`.",
+        )
+    if not settings.use_finetuned:
+        return Rung.BASE
+    return {"4bit": Rung.AWQ, "8bit": Rung.EIGHT_BIT, "none": Rung.MERGED}[settings.quantization]
+
+
 def _checkpoint(recipe: Recipe, rung: Rung, *, cpu: bool, full: bool) -> tuple[Path, str, list[str]]:
+    if rung in (Rung.BASE, Rung.ADAPTER):
+        return recipe.run / "base", "", _unmerged(recipe, rung, full=full)
+    extra = eight_bit_flags(cpu=cpu) if rung is Rung.EIGHT_BIT else []
+    folder, note = recipe.run / "merged", ""
     if rung is Rung.AWQ:
-        return *choose_checkpoint(recipe, cpu=cpu, full=full), []
-    verify(recipe.run / rung, full=full)
-    if rung is Rung.MERGED:
-        return recipe.run / "merged", "", []
-    base = recipe.run / "base"
-    verify(base, full=full)
-    extra = generation_flags(recipe)
-    if rung is Rung.ADAPTER:
-        extra += lora_flags(recipe, recipe.run / "adapter")
-    return base, "", extra
+        folder, note = choose_checkpoint(recipe, cpu=cpu, full=full)
+    else:
+        verify(folder, full=full)
+    return folder, note, extra + fingerprint_flags(folder / PROMPT_FILE)
+
+
+def _unmerged(recipe: Recipe, rung: Rung, *, full: bool) -> list[str]:
+    verify(recipe.run / "base", full=full)
+    if rung is Rung.BASE:
+        return generation_flags(recipe)
+    adapter = recipe.run / "adapter"
+    verify(adapter, full=full)
+    return generation_flags(recipe) + lora_flags(recipe, adapter) + fingerprint_flags(adapter / PROMPT_FILE)

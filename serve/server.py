@@ -4,11 +4,13 @@ import ctypes
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 import httpx
 import psutil
@@ -97,6 +99,11 @@ class VllmServer:
             return answer.status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
+
+    def become(self) -> NoReturn:
+        """Replace this process by vLLM, as a container wants its main process."""
+        sys.stdout.flush()
+        os.execvpe(self._command[0], self._command, self._environment)  # noqa: S606 - no shell is wanted
 
     def wait(self) -> int:
         """Wait until vLLM ends; return its exit code."""

@@ -1,15 +1,44 @@
-"""Service settings from the environment or `.env`; command-line options override them."""
+"""Service settings from the environment or `.env`; command-line options override them.
 
-from pydantic import Field
+The original system's keys (USE_FINETUNED, ADAPTER_PATH, USE_CHAT_FORMAT, QUANTIZATION) are read too: what still has a
+meaning here chooses what is served, what has none is refused with the reason, never ignored.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from data.errors import ServiceError
 
 
 class ServeSettings(BaseSettings):
-    """Where the server listens and how long it may take."""
+    """Where the server listens, how long it may take, and what it serves."""
 
-    model_config = SettingsConfigDict(env_prefix="SIGNBOARD_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="SIGNBOARD_", env_file=".env", extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
 
     host: str = "127.0.0.1"  # loopback: vLLM never faces the outside
     port: int = Field(default=8000, ge=1, le=65535)
     start_timeout: float = Field(default=600, gt=0)  # seconds until the first real answer
     stop_timeout: float = Field(default=20, gt=0)  # seconds for a clean stop before the processes are killed
+
+    quantization: Literal["4bit", "8bit", "none"] = Field(default="4bit", validation_alias="QUANTIZATION")
+    use_finetuned: bool = Field(default=True, validation_alias="USE_FINETUNED")
+    adapter_path: Path | None = Field(default=None, validation_alias="ADAPTER_PATH")
+    use_chat_format: bool = Field(default=True, validation_alias="USE_CHAT_FORMAT")
+
+
+def read_settings(**given: Any) -> ServeSettings:
+    """Read the settings; options that are given come first.
+
+    Raises:
+        ServiceError: a variable has no usable value.
+    """
+    try:
+        return ServeSettings(**{key: value for key, value in given.items() if value is not None})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        raise ServiceError(f"The settings cannot be used: {wrong}.", "Compare .env with .env.example.") from error

@@ -49,13 +49,11 @@ class Reply:
 Script = Reply | Callable[[Request], Reply]
 
 
-def completion(content: object, finish: object = "stop") -> str:
+def completion(content: object, finish: object = "stop", **more: object) -> str:
     """Return a chat completion's JSON; `content` and `finish` may be of the wrong type on purpose."""
     choice = {"index": 0, "message": {"role": "assistant", "content": content}, "finish_reason": finish}
-    return json.dumps(
-        {"id": "x", "object": "chat.completion", "created": 1, "model": "signboard", "choices": [choice]},
-        ensure_ascii=False,
-    )
+    whole = {"id": "x", "object": "chat.completion", "created": 1, "model": "signboard", "choices": [choice], **more}
+    return json.dumps(whole, ensure_ascii=False)
 
 
 def saying(content: object, finish: object = "stop", **how: Any) -> Reply:

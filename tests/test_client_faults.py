@@ -13,9 +13,17 @@ from typing import Any, Protocol
 import pytest
 
 from clients.client import MAX_SAMPLES, MAX_TOKENS, AsyncSignboardClient, SignboardClient, SignMessage
-from data.errors import BadAnswer, MessageError, ReadingError, ServerFailed, ServerTimeout, ServerUnavailable
+from data.errors import (
+    BadAnswer,
+    MessageError,
+    PromptMismatch,
+    ReadingError,
+    ServerFailed,
+    ServerTimeout,
+    ServerUnavailable,
+)
 from data.message import Problem
-from data.prompt import STOP_MARKERS, build_messages
+from data.prompt import GOLDEN, STOP_MARKERS, build_messages, fingerprint
 from data.reading import Reading
 from tests.scripted_server import (
     GOOD,
@@ -278,3 +286,65 @@ def test_a_client_that_cannot_be_made_leaves_no_thread_behind() -> None:
     closed = eventually(lambda: set(threading.enumerate()) <= before, timeout=3)
     del caught
     assert closed
+
+
+IDS = [5, 7, 11]
+MARK = fingerprint(IDS)
+OTHER = fingerprint([5, 7, 12])
+COUNT = {"usage": {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}}
+
+
+def marked(mark: object = MARK, **more: object) -> Reply:
+    """Return a good message from a server with a fingerprint."""
+    return Reply(completion(GOOD, system_fingerprint=mark, **more))
+
+
+def test_the_golden_prompt_is_asked_once_and_by_its_ids() -> None:
+    with scripted(marked(prompt_token_ids=IDS)) as server, SignboardClient(server.url, deadline=PATIENT) as client:
+        assert [client.say(10, 20).text for _ in range(3)] == [GOOD] * 3
+    bodies = [request.body for request in server.requests]
+    assert [body["max_tokens"] for body in bodies] == [MAX_TOKENS, 1, MAX_TOKENS, MAX_TOKENS]
+    assert bodies[1]["return_token_ids"] is True
+    assert bodies[1]["messages"] == build_messages(GOLDEN)
+
+
+@pytest.mark.parametrize(
+    "more", [{"prompt_token_ids": [5, 7, 12]}, {"usage": {**COUNT["usage"], "prompt_tokens": 4}}], ids=["ids", "count"]
+)
+def test_a_prompt_read_as_other_tokens_gives_no_message(say: Say, more: dict[str, object]) -> None:
+    with scripted(marked(**more)) as server, pytest.raises(PromptMismatch, match=MARK) as caught:
+        say(server.url)
+    assert "own tokenizer and template" in caught.value.todo
+
+
+def test_where_ids_are_not_told_their_number_must_do(say: Say) -> None:
+    with scripted(marked(**COUNT)) as server:
+        assert say(server.url).text == GOOD
+
+
+def test_a_server_replaced_meanwhile_is_proven_again() -> None:
+    first, second = marked(prompt_token_ids=IDS), marked(OTHER, prompt_token_ids=IDS)
+    with scripted(first, first, second) as server, SignboardClient(server.url, deadline=PATIENT) as client:
+        assert client.say(10, 20).text == GOOD
+        with pytest.raises(PromptMismatch, match=OTHER):
+            client.say(10, 20)
+
+
+@pytest.mark.parametrize("mark", ["vllm-0.32.0-12345678", None, 7], ids=str)
+def test_a_foreign_server_is_used_unless_a_fingerprint_is_required(say: Say, mark: object) -> None:
+    with scripted(marked(mark, prompt_token_ids=[1])) as server:
+        assert say(server.url).text == GOOD
+        assert len(server.requests) == 1
+        with pytest.raises(PromptMismatch, match=MARK):
+            say(server.url, fingerprint=MARK)
+        assert say(server.url, fingerprint=fingerprint([1])).text == GOOD
+
+
+def test_many_at_once_ask_for_one_golden_prompt() -> None:
+    async def ask(url: str) -> None:
+        async with AsyncSignboardClient(url, deadline=PATIENT) as client:
+            await asyncio.gather(*(client.say(10, 20) for _ in range(8)))
+
+    with scripted(marked(prompt_token_ids=IDS)) as server:
+        asyncio.run(ask(server.url))
+    assert [request.body["max_tokens"] for request in server.requests].count(1) == 1

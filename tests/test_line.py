@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,9 +19,11 @@ from clients import AsyncSignboardClient, SignboardClient
 from clients.evaluate import ask_raw, score
 from data.artefact import verify
 from data.corpus import handwritten
+from data.errors import StageError
 from data.message import check_message
 from data.prompt import build_messages
 from data.reading import Reading, usual_grid
+from merge.stages import prove_prompt
 from serve.server import VllmServer
 from tests.conftest import NAME, ROOT, free_port, run_room
 from training.tokens import load_tokenizer, prompt_ids
@@ -97,6 +100,33 @@ def test_the_async_client_asks_many_at_once(server: VllmServer) -> None:
 
     texts = asyncio.run(ask())
     assert all(check_message(text, Reading(10, 20)) == [] for text in texts)
+
+
+def test_the_server_tells_what_it_was_trained_on(server: VllmServer, line: Path) -> None:
+    record = json.loads((line / "awq/prompt.json").read_text())
+    assert record == json.loads((line / "adapter/prompt.json").read_text())
+    answer = bare_call(server, Reading(10, 20))
+    assert answer.system_fingerprint == record["fingerprint"]
+    assert httpx.get(f"{server.url}/models", timeout=30).json()["data"][0]["id"] == "signboard"
+
+
+def test_ping_tells_ready_and_refuses_another_prompt(server: VllmServer, line: Path) -> None:
+    known = json.loads((line / "awq/prompt.json").read_text())["fingerprint"]
+    done = run_room("clients", "ping", "--url", server.url, "--fingerprint", known)
+    assert (done.returncode, done.stdout) == (0, f"ready: {known}\n")
+    wrong = run_room("clients", "ping", "--url", server.url, "--fingerprint", "signboard-1-81-0123456789abcdef")
+    assert wrong.returncode == 1
+    assert "other tokens than the model was trained on" in wrong.stderr
+
+
+def test_a_changed_prompt_or_template_fails_the_build(line: Path, tmp_path: Path) -> None:
+    for name in ("awq", "adapter"):
+        shutil.copytree(line / name, tmp_path / name)
+    prove_prompt(tmp_path / "adapter", line / "data", tmp_path / "awq")
+    template = tmp_path / "awq/chat_template.jinja"
+    template.write_text('{{ "\\n" }}' + template.read_text())
+    with pytest.raises(StageError, match="other tokens of the rows"):
+        prove_prompt(tmp_path / "adapter", line / "data", tmp_path / "awq")
 
 
 def test_a_wrong_model_name_is_the_servers_error(server: VllmServer) -> None:

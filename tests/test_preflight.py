@@ -13,8 +13,9 @@ from data.artefact import MADE_FROM, run_stage
 from data.errors import ArtefactError, ServiceError
 from data.recipe import Recipe
 from serve import flags
+from serve.launch import Rung, wanted_rung
 from serve.preflight import CPU_OVERHEAD, GIB, check_memory, check_port, choose_checkpoint, has_avx512
-from serve.settings import ServeSettings
+from serve.settings import ServeSettings, read_settings
 from tests.scripted_server import free_port
 
 RECIPE = Recipe(name="tiny")
@@ -219,3 +220,49 @@ def test_vllm_runs_offline_whatever_the_environment_says(cpu: bool, monkeypatch:
     assert {environment[name] for name in offline} == {"1"}
     assert environment["PARK"] == "kept"
     assert environment.get("VLLM_CPU_KVCACHE_SPACE") == ("1" if cpu else None)
+
+
+@pytest.mark.parametrize(
+    ("variables", "rung"),
+    [
+        ({}, Rung.AWQ),
+        ({"QUANTIZATION": "4bit", "USE_FINETUNED": "true", "USE_CHAT_FORMAT": "true"}, Rung.AWQ),
+        ({"QUANTIZATION": "8bit"}, Rung.EIGHT_BIT),
+        ({"QUANTIZATION": "none"}, Rung.MERGED),
+        ({"QUANTIZATION": "", "ADAPTER_PATH": "", "USE_FINETUNED": ""}, Rung.AWQ),
+        ({"USE_FINETUNED": "false"}, Rung.BASE),
+        ({"ADAPTER_PATH": "runs/tiny/adapter"}, Rung.AWQ),
+    ],
+    ids=str,
+)
+def test_the_originals_keys_choose_what_is_served(
+    variables: dict[str, str], rung: Rung, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert wanted_rung(read_settings(), RECIPE) is rung
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"QUANTIZATION": "3bit"}, "QUANTIZATION: Input should be '4bit', '8bit' or 'none'"),
+        ({"SIGNBOARD_PORT": "http"}, "PORT: Input should be a valid integer"),
+        ({"USE_CHAT_FORMAT": "false"}, "without its chat format the model writes labels"),
+        ({"ADAPTER_PATH": "/adapters/mine"}, "the adapter is folded in before"),
+    ],
+    ids=str,
+)
+def test_settings_that_cannot_be_had_are_refused(
+    variables: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ServiceError, match=reason):
+        wanted_rung(read_settings(), RECIPE)
+
+
+def test_eight_bit_is_for_gpus() -> None:
+    assert flags.eight_bit_flags(cpu=False) == ["--quantization=fp8"]
+    with pytest.raises(ServiceError, match="GPUs only"):
+        flags.eight_bit_flags(cpu=True)

@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from data.corpus import handwritten
 from data.errors import ArtefactError, StageError
 from data.recipe import Recipe, load_recipe
 from tests.conftest import ROOT
+from tests.kormo_like import BOS, write_tokenizer
+from tests.tiny import tiny_llama, write_kormo
 from training import sft
 from training.stages import import_base, train
 from training.tokens import load_tokenizer, row_ids
@@ -92,7 +95,8 @@ def test_training_lowers_the_loss_and_leaves_only_the_adapter(line: Path) -> Non
     manifest = json.loads((line / "adapter/manifest.json").read_text())
     results = manifest["results"]
     assert results["validation_loss"] < results["validation_loss_before"] / 2
-    assert set(manifest["files"]) == {"adapter_config.json", "adapter_model.safetensors", "log.json", "loss.png"}
+    kept = {"adapter_config.json", "adapter_model.safetensors", "log.json", "loss.png", "prompt.json"}
+    assert set(manifest["files"]) == kept
     log = json.loads((line / "adapter/log.json").read_text())
     assert sum("eval_loss" in entry for entry in log) >= 2
     assert set(manifest["inputs"]) == {"base", "data"}
@@ -102,6 +106,35 @@ def test_qlora_learns_on_four_bits(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     recipe = prepared(monkeypatch, tmp_path, "train.load_in_4bit=true", "data.rows=80", "train.epochs=2")
     results = train(recipe)[0].results
     assert results["validation_loss"] < results["validation_loss_before"] / 2
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_says_what_to_change(error: RuntimeError) -> None:
+    with pytest.raises(StageError, match=r"out of memory") as caught, sft.out_of_memory_advice():
+        raise error
+    assert "train.batch_size=1 and train.gradient_accumulation=2" in caught.value.todo
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), sft.out_of_memory_advice():
+        raise RuntimeError("shapes differ")
+
+
+def test_new_tokens_that_are_not_trained_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = write_kormo(tmp_path / "kormo", tiny_llama(BOS + 154))
+    write_tokenizer(NANO, source)
+    recipe = prepared(monkeypatch, tmp_path, f"base.path={source}", "base.chat_format=chatml")
+    with pytest.raises(StageError, match=r"<\|im_start\|> and <\|im_end\|> are new to this base.*\n.*new_tokens"):
+        train(recipe)
+
+
+def test_a_full_vocabulary_takes_no_new_tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = write_kormo(tmp_path / "kormo", tiny_llama(BOS + 14))
+    write_tokenizer(NANO, source)
+    with pytest.raises(ArtefactError, match=r"vocabulary of 125044 is full: there is no row"):
+        prepared(monkeypatch, tmp_path, f"base.path={source}", "base.chat_format=chatml")
 
 
 def test_an_adapter_without_gradients_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

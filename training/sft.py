@@ -21,10 +21,10 @@ from data.artefact import read_manifest, write_text
 from data.errors import StageError
 from data.recipe import Recipe
 from training.plot import draw_loss
-from training.tokens import load_tokenizer, row_ids
+from training.tokens import PROMPT_FILE, load_tokenizer, prompt_record, row_ids
 
 CHECKPOINTS = "checkpoints"
-KEPT = ("adapter_config.json", "adapter_model.safetensors")
+KEPT = ("adapter_config.json", "adapter_model.safetensors", PROMPT_FILE)
 
 
 def fit(recipe: Recipe, folder: Path) -> dict[str, Any]:
@@ -58,6 +58,8 @@ def fit(recipe: Recipe, folder: Path) -> dict[str, Any]:
     refuse_untrained(trainer.model)
     trainer.save_model(str(folder))
     history = [_without_times(entry) for entry in trainer.state.log_history]
+    trained = [list(ids) for ids in trainer.train_dataset["input_ids"]]
+    write_text(folder / PROMPT_FILE, json.dumps(prompt_record(tokenizer, trained), ensure_ascii=False, indent=1))
     _tidy(folder)
     write_text(folder / "log.json", json.dumps(history, indent=1))
     draw_loss(history, folder / "loss.png", title=f"{recipe.name}: LoRA on {len(rows['train'])} rows")

@@ -5,8 +5,11 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from data.artefact import digest
 from data.errors import ArtefactError
+from data.prompt import GOLDEN, PROMPT_VERSION, build_messages, fingerprint
 
+PROMPT_FILE = "prompt.json"  # in adapters and checkpoints: the prompt that the model was trained on, as token ids
 Talk = list[dict[str, str]]
 
 
@@ -51,6 +54,20 @@ def row_ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> tuple[li
             "Repair the tokenizer's chat template or its eos_token.",
         )
     return full, len(prompt)
+
+
+def prompt_record(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> dict[str, Any]:
+    """Return what a tokenizer makes of the golden prompt and of rows: equal records, equal prompts."""
+    messages = build_messages(GOLDEN)
+    ids = prompt_ids(tokenizer, messages)
+    return {
+        "version": PROMPT_VERSION,
+        "messages": messages,
+        "token_ids": ids,
+        "fingerprint": fingerprint(ids),
+        "rows": len(rows),
+        "rows_sha256": digest(rows),
+    }
 
 
 def _render(tokenizer: PreTrainedTokenizerBase, talk: Talk, *, add_generation_prompt: bool) -> list[int]:
