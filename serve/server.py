@@ -39,7 +39,8 @@ class VllmServer:
         self.url = f"http://{settings.host}:{settings.port}/v1"
         self.log = log
         self.start_seconds = 0.0
-        self._command, self._environment, self._model, self._settings = command, environment, model, settings
+        self.command = command
+        self._environment, self._model, self._settings = environment, model, settings
         self._on_wait = on_wait
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -69,7 +70,7 @@ class VllmServer:
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                self._command,
+                self.command,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -103,7 +104,7 @@ class VllmServer:
     def become(self) -> NoReturn:
         """Replace this process by vLLM, as a container wants its main process."""
         sys.stdout.flush()
-        os.execvpe(self._command[0], self._command, self._environment)  # noqa: S606 - no shell is wanted
+        os.execvpe(self.command[0], self.command, self._environment)  # noqa: S606 - no shell is wanted
 
     def wait(self) -> int:
         """Wait until vLLM ends; return its exit code."""

@@ -143,3 +143,22 @@ def test_wrong_overrides_are_refused_by_key(tmp_path: Path, override: str, reaso
 def keep(content: Any, keys: Any) -> Any:
     """Reduce nested settings to the keys that another mapping has."""
     return {key: keep(content[key], keys[key]) for key in keys} if isinstance(keys, dict) else content
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_shipped_recipes_hold_every_key_and_explain_all_but_the_plainest(path: Path) -> None:
+    assert keys(yaml.safe_load(path.read_text())) == keys(Recipe(name="a").model_dump(mode="json"))
+    lines = [line for line in path.read_text().splitlines() if ":" in line and not line.startswith("#")]
+    plain = {line.strip() for line in lines if "#" not in line and not line.endswith(":")}
+    assert {line.split(":")[0] for line in plain} <= {
+        "alpha", "batch_size", "bits", "dropout", "epochs", "gradient_accumulation", "learning_rate", "model_name",
+        "rank", "target_modules", "temperature", "top_p", "zero_point",
+    }  # fmt: skip
+
+
+def keys(content: dict[str, Any], prefix: str = "") -> set[str]:
+    """Return the dotted names of all settings."""
+    found: set[str] = set()
+    for key, value in content.items():
+        found |= keys(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}"}
+    return found

@@ -1,0 +1,181 @@
+"""docker-compose.yml without Docker: what it starts, with which flags, and that vLLM's own parser takes them."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from data.artefact import MADE_FROM, run_stage
+from data.recipe import load_recipe
+from serve.flags import OFFLINE
+from serve.launch import prepare, wanted_rung
+from serve.settings import ServeSettings, read_settings
+from tests.conftest import NAME, ROOT, free_port, run_room
+
+PARSE = """
+import json, sys
+from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+for flags in json.load(sys.stdin):
+    parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(flags)
+    validate_parsed_serve_args(parsed)
+    print(json.dumps({key: value for key, value in vars(parsed).items() if isinstance(value, str | int | list | bool)}))
+"""
+
+
+def compose_file(**variables: str) -> dict[str, Any]:
+    """Return docker-compose.yml with its variables filled in."""
+
+    def fill(match: re.Match[str]) -> str:
+        return variables.get(match[1]) or match[2]
+
+    content: dict[str, Any] = yaml.safe_load(
+        re.sub(r"\$\{(\w+):-([^}]*)\}", fill, (ROOT / "docker-compose.yml").read_text())
+    )
+    return content
+
+
+def variables(text: str) -> set[str]:
+    return set(re.findall(r"^([A-Z_]+)=", text, re.MULTILINE))
+
+
+@pytest.fixture
+def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build one-file artefacts of the recipes that compose serves."""
+    for name in ("recipes", "requirements"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    for name in ("kormo-10b", "kormo-10b-chatml"):
+        run = load_recipe(Path(f"recipes/{name}.yaml")).run
+        for stage in ("data", "base", "adapter", "merged", "awq"):
+
+            def build(folder: Path) -> dict[str, Any]:
+                (folder / "prompt.json").write_text(json.dumps({"fingerprint": "signboard-1-80-0123456789abcdef"}))
+                return {}
+
+            inputs = {before: run / before for before in MADE_FROM.get(stage, ())}
+            run_stage(run / stage, recipe=name, settings={}, inputs=inputs, build=build)
+
+
+def flags_of(variables: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return vLLM's flags as the container would compute them."""
+    service = compose_file(**variables)["services"]["vllm"]
+    line = [*service["entrypoint"], *service["command"]]
+    assert line[:4] == ["python3", "-m", "serve", "--exec"]
+    options = dict(part.removeprefix("--").split("=", 1) for part in line[4:])
+    assert set(options) == {"host", "port", "recipe"}
+    for key, value in service["environment"].items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr("serve.launch.on_cpu", lambda: False)  # as in the official image
+    settings = read_settings(host=options["host"], port=free_port())
+    recipe = load_recipe(Path(options["recipe"]))
+    server, _, _ = prepare(recipe, settings, wanted_rung(settings, recipe))
+    assert server.command[1] == "-m"
+    return server.command[3:]
+
+
+@pytest.mark.usefixtures("built")
+def test_vllms_own_parser_takes_the_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = [
+        ({"QUANTIZATION": "4bit"}, "runs/kormo-10b/awq", None),
+        ({"QUANTIZATION": "8bit"}, "runs/kormo-10b/merged", "fp8"),
+        ({"QUANTIZATION": "none"}, "runs/kormo-10b/merged", None),
+        ({"USE_FINETUNED": "false"}, "runs/kormo-10b/base", None),
+        ({"RECIPE": "kormo-10b-chatml"}, "runs/kormo-10b-chatml/awq", None),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", PARSE],
+        input=json.dumps([flags_of(variables, monkeypatch) for variables, _, _ in wanted]),
+        capture_output=True,
+        text=True,
+        env={**os.environ, **OFFLINE, "VLLM_TARGET_DEVICE": "cpu"},
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for line, (_, model, quantization) in zip(done.stdout.splitlines(), wanted, strict=True):
+        parsed = json.loads(line)
+        assert parsed["model"] == model
+        assert parsed.get("quantization") == quantization
+        assert parsed["served_model_name"] == ["signboard"]
+        assert parsed["host"] == "0.0.0.0"
+        assert (parsed["max_model_len"], parsed["max_num_seqs"]) == (512, 64)
+        if not model.endswith("base"):
+            assert (parsed["fingerprint_mode"], parsed["fingerprint_value"][:10]) == ("custom", "signboard-")
+
+
+def test_the_server_is_the_pinned_official_image_offline_and_locked_in() -> None:
+    content = compose_file()
+    pinned = re.search(r"^vllm==(.+)$", (ROOT / "requirements/gpu.txt").read_text(), re.MULTILINE)
+    assert pinned
+    service = content["services"]["vllm"]
+    assert service["image"] == content["services"]["client"]["image"] == f"vllm/vllm-openai:v{pinned[1]}"
+    assert OFFLINE.items() <= service["environment"].items()
+    assert service["ports"] == ["127.0.0.1:8000:8000"]
+    assert ".:/signboard:ro" in service["volumes"]
+    assert service["restart"] == "unless-stopped"
+    assert service["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+    assert content["networks"]["inside"] == {"internal": True}
+    for stage in ("train", "merge"):
+        assert content["services"][stage]["network_mode"] == "none"
+        assert content["services"][stage]["profiles"] == [stage]
+
+
+def test_the_other_services_run_commands_that_there_are() -> None:
+    services = compose_file()["services"]
+    for command in (
+        [*services["vllm"]["healthcheck"]["test"][3:], "--help"],
+        [*services["client"]["entrypoint"][2:], *services["client"]["command"], "--help"],
+        [*services["merge"]["command"][2:], "--help"],
+        ["training", "sft", "--help"],
+    ):
+        done = run_room(*command)
+        assert done.returncode == 0, done.stderr
+    assert "python -m training sft --resume --recipe" in services["train"]["command"][2]
+
+
+def test_every_variable_is_explained() -> None:
+    used = set(re.findall(r"\$\{(\w+):-", (ROOT / "docker-compose.yml").read_text()))
+    explained = variables((ROOT / ".env.example").read_text())
+    assert used <= explained
+    prefixed = {f"SIGNBOARD_{name}".upper() for name in ("host", "port", "start_timeout", "stop_timeout")}
+    known = {str(field.validation_alias) for field in ServeSettings.model_fields.values() if field.validation_alias}
+    assert explained == prefixed | known | {"RECIPE"}
+
+
+def test_the_example_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    default = ServeSettings()
+    (tmp_path / ".env").write_text((ROOT / ".env.example").read_text())
+    assert read_settings() == default
+
+
+def test_exec_becomes_vllm_and_answers(line: Path, tmp_path: Path) -> None:
+    assert line.is_dir()
+    port = free_port()
+    output = tmp_path / "output"
+    command = [sys.executable, "-m", "serve", "--exec", "--set", f"name={NAME}", "--port", str(port)]
+    with output.open("wb") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        ping = ("clients", "ping", "--url", f"http://127.0.0.1:{port}/v1")
+        while run_room(*ping).returncode:
+            assert process.poll() is None, output.read_text()
+        assert "ready: signboard-" in run_room(*ping).stdout
+        assert "vllm.entrypoints" in Path(f"/proc/{process.pid}/cmdline").read_text()
+        assert "Application startup complete" in output.read_text() or "vLLM" in output.read_text()
+        done = run_room("clients", "say", "10", "20", "--url", f"http://127.0.0.1:{port}/v1", "--json")
+        assert json.loads(done.stdout)["reading"] == {"yesterday": 10, "today": 20}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) is not None
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
