@@ -21,6 +21,7 @@ LAYER = (
     "input_layernorm.weight",
     "post_attention_layernorm.weight",
 )
+EMBEDDING = "model.embed_tokens.weight"
 VOCABULARY_BLOCK = 16384  # rows of the head in fp32 at once
 Row = tuple[list[int], int]  # token ids, and how many of them are the prompt
 
@@ -58,14 +59,24 @@ class Streamed:
         return list(self._head(torch.cat(ends)).log_softmax(-1).split([len(end) for end in ends]))
 
     def _embedded(self, rows: list[Row]) -> list[torch.Tensor]:
-        table = self._token_rows("model.embed_tokens.weight")
-        return [table[torch.tensor(ids)].to(self._device, torch.float32).unsqueeze(0) for ids, _ in rows]
+        table, trained = self._weights(EMBEDDING), self._trained_rows(EMBEDDING)
+
+        def embedded(ids: list[int]) -> torch.Tensor:
+            state = table[torch.tensor(ids)].float()
+            for place, token in enumerate(ids):
+                if token in trained:
+                    state[place] = trained[token]
+            return state.unsqueeze(0).to(self._device)
+
+        return [embedded(ids) for ids, _ in rows]
 
     def _head(self, states: torch.Tensor) -> torch.Tensor:
-        tied = self._config.tie_word_embeddings
-        table = self._token_rows("model.embed_tokens.weight" if tied else "lm_head.weight")
-        blocks = [states @ block.to(self._device, torch.float32).T for block in table.split(VOCABULARY_BLOCK)]
-        return torch.cat(blocks, -1).cpu()
+        name = EMBEDDING if self._config.tie_word_embeddings else "lm_head.weight"
+        blocks = [states @ b.to(self._device, torch.float32).T for b in self._weights(name).split(VOCABULARY_BLOCK)]
+        logits = torch.cat(blocks, -1).cpu()
+        for token, row in self._trained_rows(name).items():
+            logits[:, token] = (states @ row.to(self._device)).cpu()
+        return logits
 
     def _layer(self, index: int) -> Any:
         prefix = f"model.layers.{index}."
@@ -82,14 +93,13 @@ class Streamed:
         inject_adapter_in_model(config, layer)
         set_peft_model_state_dict(layer, mine)
 
-    def _token_rows(self, name: str) -> torch.Tensor:
-        """Return an embedding or head table, with the rows that an adapter trained for new tokens."""
-        table = self._weights(name)
+    def _trained_rows(self, name: str) -> dict[int, torch.Tensor]:
+        """Return the rows of the embedding or the head that the adapter trained for new tokens, by token id."""
         delta = self._factors.get(f"base_model.model.{name.removesuffix('weight')}token_adapter.trainable_tokens_delta")
         if delta is None:
-            return table
+            return {}
         ids = self._lora.trainable_token_indices[name.removesuffix(".weight").removeprefix("model.")]
-        return table.index_copy(0, torch.tensor(ids), delta.to(table.dtype))
+        return dict(zip(ids, delta.float(), strict=True))
 
     def _ready(self, name: str) -> torch.Tensor:
         return self._weights(name).to(self._device, torch.float32)
