@@ -4,15 +4,18 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 RECIPE ?= recipes/nano.yaml
+# cpu or gpu: which of requirements/*.txt is installed
+PINS ?= cpu
 UV_VERSION := 0.13.9
 # torch's CPU build is not on PyPI. A folder of wheels (PIP_FIND_LINKS) is used where there is one, else PyTorch's index.
-TORCH := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--index https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match)
-INSTALL := $(PY) -m uv pip install --python $(PY) --no-deps $(TORCH)
+TORCH := --index https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match
+WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS) $(if $(PIP_NO_INDEX),--no-index),$(if $(filter cpu,$(PINS)),$(TORCH)))
+INSTALL := $(PY) -m uv pip install --python $(PY) --no-deps $(WHEELS)
 
-.PHONY: help demo data train merge serve say evaluate base test lint types unit pins clean
+.PHONY: help demo data train merge serve say evaluate base test lint types unit pins wheels air-gap clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 demo: export SIGNBOARD_DEMO_STARTED := $(shell date +%s)
 demo: $(VENV)/ready  ## data, SFT, merge, AWQ, vLLM: a table of eight messages (skips finished stages)
@@ -58,8 +61,16 @@ pins: $(VENV)/ready  ## resolve requirements/*.in to exact pins again
 	for name in cpu dev gpu; do \
 	  $(PY) -m uv pip compile requirements/$$name.in -o requirements/$$name.txt --override requirements/$$name.overrides.txt \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --quiet \
-	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(TORCH) || exit 1; \
+	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(WHEELS) || exit 1; \
 	done
+
+wheels: $(VENV)/bin/python  ## download every package into ./wheels, to carry into a room without internet (PINS=gpu for GPUs)
+	$(PY) -m pip download --quiet --disable-pip-version-check --no-deps --dest wheels uv==$(UV_VERSION)
+	$(PY) -m pip download --quiet --disable-pip-version-check --no-deps --dest wheels $(if $(filter cpu,$(PINS)),$(if $(PIP_FIND_LINKS),,--extra-index-url $(word 2,$(TORCH)))) \
+	  -r requirements/$(PINS).txt
+
+air-gap: $(VENV)/ready  ## prove that the whole line sends nothing out
+	$(PY) -m benchmarks.air_gap --recipe $(RECIPE)
 
 clean:  ## remove all artefacts, keep the environment
 	rm -rf runs
@@ -71,9 +82,9 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/ready: requirements/cpu.txt | $(VENV)/bin/python
+$(VENV)/ready: requirements/$(PINS).txt | $(VENV)/bin/python
 	$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(INSTALL) -r requirements/cpu.txt
+	$(INSTALL) -r requirements/$(PINS).txt
 	@touch $@
 
 $(VENV)/dev: requirements/dev.txt $(VENV)/ready

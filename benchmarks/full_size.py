@@ -27,12 +27,21 @@ FOLD = (
     "from merge.adapter import read_adapter; from merge.fold import fold; "
     "fold(Path(sys.argv[1]), read_adapter(Path(sys.argv[3])), Path(sys.argv[2]))"
 )
+# 38 held-out rows of 110 tokens, 80 of them the prompt
+PROVE = (
+    "from merge.verify import HeldOut, compare_fold; "
+    "rows = [([7 * i + j for j in range(110)], 80) for i in range(38)]; "
+    "compare_fold(Path(sys.argv[1]), Path(sys.argv[3]), Path(sys.argv[2]), HeldOut(rows))"
+)
 REPORT = "import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, file=sys.stderr)"
 
 
 def main(
     folder: Annotated[Path, typer.Option(help="Scratch folder, removed at the end.")] = Path("runs/full-size"),
     layers: Annotated[int, typer.Option(min=1, help="Layers; KORMo-10B has 40.")] = 40,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Also compare merged with base + adapter on 38 rows: 80 TFLOP a pass.")
+    ] = False,
 ) -> None:
     """Write, copy, import, fold; print the table."""
     if folder.exists():
@@ -48,6 +57,8 @@ def main(
         rows.append(measured("import", size, *in_process(IMPORT, source, folder / "llama")))
         shutil.rmtree(source)
         rows.append(measured("fold", size, *in_process(FOLD, folder / "llama", folder / "merged", adapter)))
+        if prove:
+            rows.append(measured("proof", size, *in_process(PROVE, folder / "llama", folder / "merged", adapter)))
         show_table(f"{size / 1e9:.1f} GB, {layers} layers, {SHARDS} shards", rows)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -96,7 +107,19 @@ def write_checkpoint(folder: Path, layers: int) -> None:
             for start in range(0, end, len(block)):
                 file.write(block[: min(len(block), end - start)])
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
-    (folder / "config.json").write_text(json.dumps({"model_type": "kormo", "architectures": ["KORMoForCausalLM"]}))
+    config = {
+        "model_type": "kormo",
+        "architectures": ["KORMoForCausalLM"],
+        "hidden_size": HIDDEN,
+        "intermediate_size": INTERMEDIATE,
+        "num_hidden_layers": layers,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": KV_HEADS,
+        "head_dim": HEAD,
+        "vocab_size": VOCABULARY,
+        "tie_word_embeddings": False,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 def write_adapter(folder: Path, layers: int) -> None:
@@ -112,7 +135,9 @@ def write_adapter(folder: Path, layers: int) -> None:
             tensors[f"{key}.lora_A.weight"] = torch.randn(RANK, shape[1])
             tensors[f"{key}.lora_B.weight"] = torch.randn(shape[0], RANK)
     save_file(tensors, folder / "adapter_model.safetensors")
-    (folder / "adapter_config.json").write_text(json.dumps({"r": RANK, "lora_alpha": RANK}))
+    (folder / "adapter_config.json").write_text(
+        json.dumps({"r": RANK, "lora_alpha": RANK, "peft_type": "LORA", "target_modules": ["q_proj", "v_proj"]})
+    )
 
 
 def copy(source: Path, target: Path) -> tuple[float, int]:
@@ -125,7 +150,7 @@ def copy(source: Path, target: Path) -> tuple[float, int]:
 
 def in_process(code: str, source: Path, target: Path, *more: Path) -> tuple[float, int]:
     """Run a piece of the line in its own process; return seconds and peak memory in bytes."""
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     command = [sys.executable, "-c", f"import sys; from pathlib import Path; {code}; {REPORT}"]
     done = subprocess.run(

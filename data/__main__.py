@@ -1,4 +1,4 @@
-"""The data room's door: `python -m data build | doctor | coverage`."""
+"""The data room's door: `python -m data build | doctor | coverage | verify`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,13 +6,16 @@ from typing import Annotated
 import typer
 
 from data import coverage as coverage_module
+from data.artefact import verify
 from data.build import build
 from data.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, console, new_app, report, run, show_table
 from data.corpus import SPLITS, training_sets
 from data.doctor import examine
 from data.recipe import load_recipe
 
-app = new_app("Build and check the training set: pairs of temperatures with the messages the model learns from.")
+app = new_app(
+    "Build and check the training set, pairs of temperatures with the messages the model learns from; verify artefacts."
+)
 
 RowsOption = Annotated[int | None, typer.Option("--rows", min=1, help="Training rows of the diversified set.")]
 
@@ -59,6 +62,17 @@ def coverage(
     if picture:
         coverage_module.draw(sets, picture)
         console.print(f"drawn: {picture}")
+
+
+@app.command("verify")
+def verify_command(
+    folder: Annotated[Path, typer.Argument(help="An artefact, e.g. runs/kormo-10b/awq, wherever it was copied to.")],
+    fast: Annotated[bool, typer.Option("--fast", help="Of large files hash the ends only.")] = False,
+) -> None:
+    """Check an artefact: every file's hash, and the chain of manifests behind it."""
+    manifest = verify(folder, full=not fast)
+    rows = [[link.stage, link.id[:16], link.recipe, link.created] for link in (*manifest.ancestors.values(), manifest)]
+    show_table(f"{folder}: {len(manifest.files)} files as they were built", [["stage", "id", "recipe", "made"], *rows])
 
 
 if __name__ == "__main__":

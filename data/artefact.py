@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict
 from data.errors import ArtefactError, SignboardError, StageError
 
 MANIFEST = "manifest.json"
-FORMAT = 2  # raised when a stage's code makes something else of the same settings and inputs: then all is built anew
+FORMAT = 3  # raised when a stage's code makes something else of the same settings and inputs: then all is built anew
 SMALL = 64 << 20  # bytes; configs, templates, data and adapters are hashed at every check, large shards on demand
 END = 1 << 20  # bytes at either end of a large file that are hashed at every check: a swapped shard has another header
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "autoawq", "bitsandbytes")

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from data.artefact import MADE_FROM, Manifest, run_stage, write_text
+from data.artefact import MADE_FROM, Manifest, read_manifest, run_stage, write_text
 from data.cli import console
 from data.errors import StageError
 from data.recipe import Fold, GenerationSection, Recipe
@@ -22,6 +22,7 @@ def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
     def fill(folder: Path) -> dict[str, Any]:
         with console.status("loading torch and PEFT"):
             from merge.adapter import read_adapter
+            from merge.card import write_card
             from merge.fold import fold
             from merge.verify import HeldOut, compare_fold, losses_of_folds
 
@@ -38,7 +39,9 @@ def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
                 f"The merged model differs from base + adapter by {proof['max_logprob_difference']} nats.",
                 "Check that the adapter was trained on this base; nothing was published.",
             )
-        return found | {"fold": way} | losses | proof
+        found |= {"fold": way} | losses | proof
+        write_card(folder, "merged", recipe, [read_manifest(adapter)], found)
+        return found
 
     return run_stage(
         run / "merged",
@@ -56,6 +59,7 @@ def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, b
 
     def fill(folder: Path) -> dict[str, Any]:
         with console.status("loading torch and AutoAWQ"):
+            from merge.card import write_card
             from merge.quantize import calibration_rows, quantize
             from merge.verify import HeldOut, compare_awq
 
@@ -68,7 +72,9 @@ def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, b
         proof = compare_awq(run / "merged", folder, HeldOut.read(run / "data", folder), settings)
         refuse_lossy(proof, settings.max_loss_ratio)
         sizes = {f"bytes_{name}": weight_bytes(path) for name, path in (("merged", run / "merged"), ("awq", folder))}
-        return {"calibration_rows": len(rows), "calibration_tokens": sum(map(len, rows))} | proof | sizes
+        found = {"calibration_rows": len(rows), "calibration_tokens": sum(map(len, rows))} | proof | sizes
+        write_card(folder, "awq", recipe, [read_manifest(run / "merged")], found)
+        return found
 
     return run_stage(
         run / "awq",

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from clients import AsyncSignboardClient, SignboardClient
 from clients.evaluate import ask_raw, score
-from data.artefact import verify
+from data.artefact import Manifest, verify
 from data.corpus import handwritten
 from data.errors import StageError
 from data.message import check_message
@@ -41,6 +42,78 @@ def bare_call(server: VllmServer, reading: Reading, **extra: Any) -> Any:
 def test_every_artefact_verifies_down_to_the_hashes(line: Path) -> None:
     chain = verify(line / "awq", full=True)
     assert {ancestor.stage for ancestor in chain.ancestors.values()} == {"data", "base", "adapter", "merged"}
+
+
+def test_an_artefact_is_verified_wherever_it_was_copied_to(line: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(line / "awq", tmp_path / "awq")
+    done = run_room("data", "verify", str(copied))
+    assert done.returncode == 0, done.stderr
+    assert all(stage in done.stdout for stage in ("data", "base", "adapter", "merged", "awq"))
+    with (copied / "chat_template.jinja").open("a") as file:
+        file.write(" ")
+    done = run_room("data", "verify", str(copied))
+    assert done.returncode == 1
+    assert "chat_template.jinja" in done.stderr
+
+
+def test_the_card_tells_where_the_checkpoint_comes_from(line: Path) -> None:
+    for stage in ("merged", "awq"):
+        card = (line / stage / "README.md").read_text()
+        chain = verify(line / stage)
+        for link in chain.ancestors.values():
+            assert f"| {link.stage} | {link.id[:16]} |" in card
+        assert json.loads((line / stage / "prompt.json").read_text())["fingerprint"] in card
+        for key in ("loss_merged", "loss_awq"):
+            assert key not in chain.results or f"| {chain.results[key]:,} |" in card
+
+
+def edit_template(awq: Path) -> str:
+    path = awq / "chat_template.jinja"
+    path.write_text(path.read_text().replace("assistant", "Assistant"))
+    return "chat_template.jinja is not the file that was built"
+
+
+def truncate_weights(awq: Path) -> str:
+    path = awq / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    return "model.safetensors has"
+
+
+def corrupt_weights(awq: Path) -> str:
+    content = bytearray((awq / "model.safetensors").read_bytes())
+    content[len(content) // 2] ^= 1
+    (awq / "model.safetensors").write_bytes(content)
+    return "model.safetensors is not the file that was built"
+
+
+def swap_weights(awq: Path) -> str:
+    shutil.copyfile(awq.parent.parent / NAME / "merged/model.safetensors", awq / "model.safetensors")
+    return "model.safetensors has"
+
+
+def put_another_base(awq: Path) -> str:
+    content = json.loads((awq / "manifest.json").read_text())
+    base = next(key for key, link in content["ancestors"].items() if link["stage"] == "base")
+    other = content["ancestors"][base] | {"settings": {"chat_format": "chatml"}}
+    content["ancestors"][Manifest.model_validate(other).id] = other
+    (awq / "manifest.json").write_text(json.dumps(content))
+    return "was made from two versions of the base"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [edit_template, truncate_weights, corrupt_weights, swap_weights, put_another_base],
+    ids=lambda f: f.__name__,
+)
+def test_a_damaged_checkpoint_is_refused_by_name_and_not_served(line: Path, damage: Callable[[Path], str]) -> None:
+    run = ROOT / "runs" / "pytest-damaged"
+    shutil.rmtree(run, ignore_errors=True)
+    expected = damage(Path(shutil.copytree(line / "awq", run / "awq")))
+    done = run_room("serve", "--demo", "--set", "name=pytest-damaged", "--port", str(free_port()))
+    shutil.rmtree(run)
+    assert done.returncode == 1
+    assert expected in done.stderr
+    assert "make merge" in done.stderr
 
 
 def test_running_twice_changes_nothing(line: Path) -> None:

@@ -1,0 +1,94 @@
+"""The model card: README.md in a checkpoint, written from the manifests of everything that it was made from."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from data.artefact import Manifest, write_text
+from data.recipe import Recipe
+from training.tokens import PROMPT_FILE
+
+ORDER = ("data", "base", "adapter", "merged", "awq")
+KIND = {"merged": "16 bit, LoRA folded in", "awq": "4-bit AWQ"}
+# What each stage measured, in the card's words.
+MEASURED = {
+    "validation_loss_before": "validation loss before training",
+    "validation_loss": "validation loss after training",
+    "loss_as_trained": "held-out loss, NF4 base + adapter (as trained)",
+    "loss_fold_16bit": "held-out loss, folded into the 16-bit base",
+    "loss_fold_nf4": "held-out loss, folded into the base as NF4 left it",
+    "loss_base_adapter": "held-out loss, base + adapter",
+    "loss_merged": "held-out loss, merged",
+    "max_logprob_difference": "largest difference of a log-probability, merged against base + adapter",
+    "same_top_token": "share of tokens with the same first choice",
+    "loss_round_to_nearest": "held-out loss, plain 4-bit rounding",
+    "loss_awq": "held-out loss, AWQ",
+    "loss_ratio": "held-out loss, AWQ / merged",
+    "bytes_merged": "bytes of weights, merged",
+    "bytes_awq": "bytes of weights, AWQ",
+}
+
+
+def write_card(folder: Path, stage: str, recipe: Recipe, before: list[Manifest], results: dict[str, Any]) -> None:
+    """Write the card of a checkpoint that is about to be published.
+
+    Args:
+        folder: the checkpoint, whole but for its card and its manifest.
+        stage: `merged` or `awq`.
+        recipe: the run.
+        before: manifests of the artefacts it was made from; theirs of what came before are taken from them.
+        results: what the stage measured.
+    """
+    chain = {link.stage: link for manifest in before for link in (*manifest.ancestors.values(), manifest)}
+    prompt = json.loads((folder / PROMPT_FILE).read_text(encoding="utf-8"))
+    origin = [[name, chain[name].id[:16], _settings(chain[name].settings)] for name in ORDER if name in chain]
+    numbers = {key: value for name in chain for key, value in chain[name].results.items()} | results
+    measured = [[text, f"{numbers[key]:,}"] for key, text in MEASURED.items() if key in numbers]
+    text = f"""---
+language: ko
+pipeline_tag: text-generation
+---
+# Signboard · {recipe.name} · {KIND[stage]}
+
+Writes one short Korean message for a park's LED signboard from yesterday's and today's temperature. 공원 전광판에 띄울
+짧은 메시지를 어제와 오늘의 기온으로 씁니다.
+
+**Base**: `{recipe.base.path.name}`, whose licence applies. **Made by** `python -m merge`; versions and hashes of every
+step are in `manifest.json`, and `python -m serve` checks them before it starts.
+
+## How it is asked
+
+The template, the end of a turn and the sampling defaults (temperature {recipe.generation.temperature}, top_p
+{recipe.generation.top_p}) are part of this checkpoint, so a bare chat call is enough. The prompt it was trained on,
+which a server announces as `{prompt["fingerprint"]}` (`{PROMPT_FILE}` has its {len(prompt["token_ids"])} token ids):
+
+```json
+{json.dumps(prompt["messages"], ensure_ascii=False, indent=1)}
+```
+
+Any other prompt is outside of what it learned. Check every message before showing it: `data/message.py` does.
+
+## Where it comes from
+
+{_table([["artefact", "id", "settings"], *origin])}
+
+## Measured
+
+Losses are nats per token of the message, on the {recipe.name} run's held-out rows; nothing here was measured by hand.
+
+{_table([["what", "value"], *measured])}
+"""
+    write_text(folder / "README.md", text)
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    """Return settings on one line, nested ones dotted."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= {f"{key}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {key: value}
+    return ", ".join(f"{key} {' '.join(map(str, v)) if isinstance(v, list) else v}" for key, v in flat.items())
+
+
+def _table(rows: list[list[str]]) -> str:
+    header, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([header, "|---" * len(rows[0]) + "|", *body])
