@@ -38,8 +38,9 @@ from benchmarks.random_awq import AWQ_BYTES, BF16_BYTES, Shape, write_awq, write
 from data.artefact import PACKAGES
 from data.cli import run, show_table
 from data.errors import BadAnswer, ServerFailed, SignboardError, StageError
+from data.offline import OFFLINE
 from data.recipe import Recipe, load_recipe
-from serve.flags import OFFLINE, on_cpu, vllm_command, vllm_environment, vllm_flags
+from serve.flags import on_cpu, vllm_command, vllm_environment, vllm_flags
 from serve.server import VllmServer
 from serve.settings import ServeSettings
 from training.kormo import CONFIG, TOKENIZER_FILES

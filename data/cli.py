@@ -14,6 +14,7 @@ from rich.table import Table
 
 from data.artefact import Manifest
 from data.errors import SignboardError
+from data.offline import go_offline
 from data.recipe import DEFAULT_RECIPE
 
 RecipeOption = Annotated[Path, typer.Option("--recipe", "-r", help="The recipe: one YAML file, one model's whole run.")]
@@ -46,7 +47,8 @@ def new_app(help_text: str, *, no_args_is_help: bool = True) -> typer.Typer:
 
 
 def run(app: Callable[[], Any]) -> None:
-    """Run a room's door: print a `SignboardError` instead of a traceback, with exit code 1."""
+    """Run a room's door, offline: print a `SignboardError` instead of a traceback, with exit code 1."""
+    go_offline()
     try:
         app()
     except SignboardError as error:

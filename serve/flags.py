@@ -7,17 +7,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from data.errors import ServiceError
+from data.offline import OFFLINE
 from data.recipe import Recipe
 
 ENTRY = "vllm.entrypoints.openai.api_server"
 # vLLM's CPU default of 128 means that a short prompt never fills a block, so it is never found in the prefix cache.
 CPU_BLOCK = 32
-OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-}
 
 
 def on_cpu() -> bool:

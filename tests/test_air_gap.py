@@ -1,12 +1,13 @@
 """Nothing reaches for the network: the finished line serves where every packet that leaves is counted."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.air_gap import sealed
-from tests.conftest import NAME, free_port
+from tests.conftest import NAME, ROOT, free_port
 
 LOOK_UP = "import socket\ntry: socket.getaddrinfo('signboard.invalid', 80)\nexcept OSError: pass"
 CONNECT = "import socket; s = socket.socket(); s.setblocking(False); s.connect_ex(('198.51.100.1', 80))"
@@ -24,3 +25,10 @@ def test_serving_and_asking_send_nothing_out(line: Path) -> None:
     assert line.is_dir()
     command = [sys.executable, "-m", "serve", "--demo", "--set", f"name={NAME}", "--port", str(free_port())]
     assert sealed(command, timeout=280) == (0, 0)
+
+
+def test_building_sends_nothing_out() -> None:
+    options = ["--set", "name=pytest-sealed", "--set", "data.rows=40", "--set", "train.epochs=1"]
+    shutil.rmtree(ROOT / "runs/pytest-sealed", ignore_errors=True)
+    for arguments in (["data", "build"], ["training", "sft"], ["merge", "fold"]):
+        assert sealed([sys.executable, "-m", *arguments, *options], timeout=280) == (0, 0)

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from data.artefact import MADE_FROM, run_stage
+from data.offline import OFFLINE
 from data.recipe import load_recipe
-from serve.flags import OFFLINE
 from serve.launch import prepare, wanted_rung
 from serve.settings import ServeSettings, read_settings
 from tests.conftest import NAME, ROOT, free_port, run_room
