@@ -66,7 +66,16 @@ def fingerprint_flags(prompt_file: Path) -> list[str]:
 
 
 def lora_flags(recipe: Recipe, adapter: Path) -> list[str]:
-    """Return the extra flags that serve base + adapter instead of the adapter folded in."""
+    """Return the extra flags that serve base + adapter instead of the adapter folded in.
+
+    Raises:
+        ServiceError: the adapter holds rows of new tokens, which vLLM cannot add to a base.
+    """
+    if json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("trainable_token_indices"):
+        raise ServiceError(
+            f"vLLM cannot serve {adapter} beside its base: it also trains the rows of new tokens.",
+            "Serve it folded in: --rung merged.",
+        )
     return [
         "--served-model-name=base",  # the adapter gets the name that is asked for; the last flag wins
         "--enable-lora",

@@ -266,3 +266,13 @@ def test_eight_bit_is_for_gpus() -> None:
     assert flags.eight_bit_flags(cpu=False) == ["--quantization=fp8"]
     with pytest.raises(ServiceError, match="GPUs only"):
         flags.eight_bit_flags(cpu=True)
+
+
+def test_an_adapter_with_new_tokens_is_served_folded_in_only(tmp_path: Path) -> None:
+    config = tmp_path / "adapter_config.json"
+    config.write_text('{"trainable_token_indices": null}')
+    assert f"--lora-modules=signboard={tmp_path}" in flags.lora_flags(RECIPE, tmp_path)
+    config.write_text('{"trainable_token_indices": {"lm_head": [5]}}')
+    with pytest.raises(ServiceError, match="rows of new tokens") as caught:
+        flags.lora_flags(RECIPE, tmp_path)
+    assert "--rung merged" in caught.value.todo
