@@ -20,7 +20,7 @@ from openai.types.chat import ChatCompletion
 
 from data.errors import BadAnswer, MessageError, PromptMismatch, ServerFailed, ServerTimeout, ServerUnavailable
 from data.message import Found, Problem, check_message
-from data.prompt import FINGERPRINT, GOLDEN, STOP_MARKERS, build_messages, fits
+from data.prompt import FINGERPRINT, GOLDEN, STOP_MARKERS, build_messages, prompt_fits
 from data.reading import Reading
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
@@ -142,7 +142,7 @@ class AsyncSignboardClient:
         told: Any = getattr(completion, "prompt_token_ids", None)  # vLLM's addition to the protocol
         ids = told if isinstance(told, list) else None
         tokens = getattr(completion.usage, "prompt_tokens", None)
-        if expected.startswith(FINGERPRINT) and not fits(expected, ids, tokens):
+        if expected.startswith(FINGERPRINT) and not prompt_fits(expected, ids, tokens):
             raise PromptMismatch(
                 f"{self._base_url} reads the prompt as other tokens than the model was trained on ({expected}).",
                 "Serve the checkpoint with its own tokenizer and template, and use the same version of Signboard here.",

@@ -20,6 +20,7 @@ STOP_MARKERS = ("<|im_end|>", "<|EOT|>")
 # The reading whose prompt's token ids stand for the whole rendering: trained, served and asked must be the same ids.
 GOLDEN = Reading(10, 20)
 FINGERPRINT = "signboard-"
+PROMPT_FILE = "prompt.json"  # in adapters and checkpoints: the golden prompt as token ids, and its fingerprint
 
 Message = dict[str, str]
 
@@ -40,7 +41,7 @@ def fingerprint(ids: Sequence[int]) -> str:
     return f"{FINGERPRINT}{PROMPT_VERSION}-{len(ids)}-{found}"
 
 
-def fits(expected: str, ids: Sequence[int] | None, tokens: int | None) -> bool:
+def prompt_fits(expected: str, ids: Sequence[int] | None, tokens: int | None) -> bool:
     """Say whether a served golden prompt fits a fingerprint: by its ids, or by their number where ids are not told."""
     if ids is not None:
         return fingerprint(ids) == expected

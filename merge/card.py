@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from data.artefact import Manifest, write_text
+from data.prompt import PROMPT_FILE
 from data.recipe import Recipe
-from training.tokens import PROMPT_FILE
 
 ORDER = ("data", "base", "adapter", "merged", "awq")
 KIND = {"merged": "16 bit, LoRA folded in", "awq": "4-bit AWQ"}

@@ -11,6 +11,7 @@ from typing import Any
 from data.artefact import MADE_FROM, Manifest, read_manifest, run_stage, write_text
 from data.cli import console
 from data.errors import StageError
+from data.prompt import PROMPT_FILE
 from data.recipe import Fold, GenerationSection, Recipe
 from training.kormo import TOKENIZER_FILES, end_tokens, read_json
 
@@ -117,7 +118,7 @@ def prove_prompt(trained: Path, data: Path, folder: Path) -> None:
     Raises:
         StageError: it does not.
     """
-    from training.tokens import PROMPT_FILE, load_tokenizer, prompt_record, row_ids
+    from training.tokens import load_tokenizer, prompt_record, row_ids
 
     tokenizer = load_tokenizer(folder)
     rows = [row_ids(tokenizer, json.loads(line))[0] for line in (data / "train.jsonl").read_text("utf-8").splitlines()]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data.artefact import verify
 from data.errors import ServiceError
+from data.prompt import PROMPT_FILE
 from data.recipe import Recipe
 from serve.flags import (
     eight_bit_flags,
@@ -20,8 +21,6 @@ from serve.flags import (
 from serve.preflight import check_memory, check_port, choose_checkpoint
 from serve.server import VllmServer
 from serve.settings import ServeSettings
-
-PROMPT_FILE = "prompt.json"  # what merge wrote: the prompt as token ids, and its fingerprint
 
 
 class Rung(StrEnum):

@@ -19,9 +19,10 @@ from trl import SFTConfig, SFTTrainer
 
 from data.artefact import read_manifest, write_text
 from data.errors import StageError
+from data.prompt import PROMPT_FILE
 from data.recipe import Recipe
 from training.plot import draw_loss
-from training.tokens import PROMPT_FILE, load_tokenizer, prompt_record, row_ids
+from training.tokens import load_tokenizer, prompt_record, row_ids
 
 CHECKPOINTS = "checkpoints"
 KEPT = ("adapter_config.json", "adapter_model.safetensors", PROMPT_FILE)

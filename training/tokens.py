@@ -9,7 +9,6 @@ from data.artefact import digest
 from data.errors import ArtefactError
 from data.prompt import GOLDEN, PROMPT_VERSION, build_messages, fingerprint
 
-PROMPT_FILE = "prompt.json"  # in adapters and checkpoints: the prompt that the model was trained on, as token ids
 Talk = list[dict[str, str]]
 
 
