@@ -95,6 +95,18 @@ def vllm_command(flags: list[str]) -> list[str]:
 
 
 def vllm_environment(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
-    """Return the environment: offline, and on CPU a bounded KV cache (else vLLM takes most of the memory)."""
-    device = {"VLLM_TARGET_DEVICE": "cpu", "VLLM_CPU_KVCACHE_SPACE": str(recipe.serve.kv_cache_gib)} if cpu else {}
+    """Return the environment: offline, and on CPU a bounded KV cache (else vLLM takes most of the memory).
+
+    On CPU the engine also computes by itself: its wait for a worker process, a loop in Python, would on few cores keep
+    the interpreter's lock from the thread that takes requests in, and they would be served one by one (docs/LOG.md).
+    """
+    device = (
+        {
+            "VLLM_TARGET_DEVICE": "cpu",
+            "VLLM_CPU_KVCACHE_SPACE": str(recipe.serve.kv_cache_gib),
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        }
+        if cpu
+        else {}
+    )
     return {**os.environ, **OFFLINE, **device}

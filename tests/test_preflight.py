@@ -220,6 +220,8 @@ def test_vllm_runs_offline_whatever_the_environment_says(cpu: bool, monkeypatch:
     assert {environment[name] for name in offline} == {"1"}
     assert environment["PARK"] == "kept"
     assert environment.get("VLLM_CPU_KVCACHE_SPACE") == ("1" if cpu else None)
+    # or requests would be served one by one
+    assert (environment.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0") is cpu
 
 
 @pytest.mark.parametrize(
