@@ -12,13 +12,13 @@ TORCH := --index https://download.pytorch.org/whl/cpu --index-strategy unsafe-be
 WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS) $(if $(PIP_NO_INDEX),--no-index),$(if $(filter cpu,$(PINS)),$(TORCH)))
 INSTALL := $(PY) -m uv pip install --python $(PY) --no-deps $(WHEELS)
 
-.PHONY: help demo data train merge serve say evaluate base test lint types unit pins wheels air-gap clean
+.PHONY: help demo data train merge serve say evaluate ladder base test lint types unit pins wheels air-gap clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 demo: export SIGNBOARD_DEMO_STARTED := $(shell date +%s)
-demo: $(VENV)/ready  ## data, SFT, merge, AWQ, vLLM: a table of eight messages (skips finished stages)
+demo: $(VENV)/ready  ## data, SFT, merge, AWQ, gate, vLLM: a table of eight messages (skips finished stages)
 	$(PY) -m data build --recipe $(RECIPE)
 	$(PY) -m training sft --recipe $(RECIPE)
 	$(PY) -m merge --recipe $(RECIPE)
@@ -30,7 +30,7 @@ data: $(VENV)/ready  ## build the training set
 train: $(VENV)/ready  ## import the base and train the adapter
 	$(PY) -m training sft --recipe $(RECIPE)
 
-merge: $(VENV)/ready  ## fold the adapter in, quantize to 4 bit
+merge: $(VENV)/ready  ## fold the adapter in, quantize to 4 bit, pass the gate
 	$(PY) -m merge --recipe $(RECIPE)
 
 serve: $(VENV)/ready  ## serve with vLLM until Ctrl-C
@@ -41,6 +41,9 @@ say: $(VENV)/ready  ## one message from the running server: make say Y=10 T=20
 
 evaluate: $(VENV)/ready  ## the whole grid against the running server
 	$(PY) -m clients evaluate
+
+ladder: $(VENV)/ready  ## every rung of the line, both training sets, three rounds: runs/<recipe>/eval/report.html
+	$(PY) -m clients evaluate --ladder --both-sets --rounds 3 --recipe $(RECIPE)
 
 base: $(VENV)/ready  ## train the embedded nano base again, from scratch
 	$(PY) -m training base

@@ -22,6 +22,7 @@ from data.errors import BadAnswer, MessageError, PromptMismatch, ServerFailed, S
 from data.message import Found, Problem, check_message
 from data.prompt import FINGERPRINT, GOLDEN, STOP_MARKERS, build_messages, prompt_fits
 from data.reading import Reading
+from data.sign import DEFAULT_SIGN, Sign
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
 DEFAULT_MODEL = "signboard"
@@ -62,6 +63,7 @@ class AsyncSignboardClient:
         temperature: sampling temperature; None means the checkpoint's own.
         fingerprint: what the server's prompt must be (`python -m serve` prints it); None trusts what the server
             announces, and then still checks that it reads our prompt so.
+        sign: the sign that must have room for the message.
     """
 
     def __init__(
@@ -74,7 +76,9 @@ class AsyncSignboardClient:
         max_samples: int = MAX_SAMPLES,
         temperature: float | None = None,
         fingerprint: str | None = None,
+        sign: Sign = DEFAULT_SIGN,
     ) -> None:
+        self._sign = sign
         self._base_url, self._model = base_url, model
         self._fingerprint, self._proven, self._proving = fingerprint, set[str](), asyncio.Lock()
         self._deadline, self._max_samples, self._temperature = deadline, max_samples, temperature
@@ -113,7 +117,7 @@ class AsyncSignboardClient:
         rejected: list[Rejected] = []
         for tries in range(1, self._max_samples + 1):
             text, finish = content(await self._complete(reading), self._base_url)
-            problems = check_message(text, reading)
+            problems = check_message(text, reading, self._sign)
             if finish != "stop":
                 problems.append(Found(Problem.UNFINISHED, finish))
             if not problems:

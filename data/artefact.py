@@ -37,12 +37,16 @@ MADE_BY = {
     "adapter": "make train",
     "merged": "make merge",
     "awq": "make merge",
+    "gate": "make merge",
+    "eval": "make ladder",
 }
 # What each artefact must have been made from; `base` is made from plain files.
 MADE_FROM = {
     "adapter": ("data", "base"),
     "merged": ("data", "base", "adapter"),
     "awq": ("data", "merged"),
+    "gate": ("awq",),
+    "eval": ("awq",),
 }
 
 

@@ -7,20 +7,33 @@ import random
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
-from data.message import check_shape
+from data.message import check_width
 from data.reading import Reading
-from data.sense import CORPUS, Activity, activities, band_of
+from data.sense import CORPUS, Activity, activities, band_of, direction
+
+ANY_SIZE = 200  # °C, more than any two readings differ
 
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """A weather wording with the temperatures (°C) and the kinds of change it fits."""
+    """A weather wording with the temperatures, the sizes of change (both °C) and the kinds of change it fits."""
 
     low: int
     high: int
+    smallest: int
+    largest: int
     changes: frozenset[str]
     text: str
+
+    def fits(self, reading: Reading) -> bool:
+        """Say whether the wording may be used for a reading."""
+        return (
+            self.low <= reading.today <= self.high
+            and self.smallest <= abs(reading.change) <= self.largest
+            and bool(self.changes & _kinds(reading))
+        )
 
 
 def compose(reading: Reading, rng: random.Random, activity: Activity | None = None) -> str:
@@ -30,14 +43,14 @@ def compose(reading: Reading, rng: random.Random, activity: Activity | None = No
 
 
 def opening(reading: Reading, rng: random.Random) -> str:
-    """Compose a first sentence that fits one line of the sign."""
+    """Compose a first sentence that fits the sign."""
     while True:
         weather = rng.choice(weathers_for(reading))
         kinds = sorted(weather.changes & _kinds(reading))
         sentence = (
             f"{change_text(reading, rng, rng.choice(kinds))} {weather.text}{'' if weather.text[-1] in '.?!' else '.'}"
         )
-        if not check_shape(f"{sentence} 네."):
+        if not check_width(sentence):
             return sentence
 
 
@@ -47,15 +60,9 @@ def change_text(reading: Reading, rng: random.Random, kind: str | None = None) -
     return str(rng.choice(wordings)).format(n=abs(reading.change))
 
 
-def direction(reading: Reading) -> str:
-    """Return `rise`, `fall` or `same`."""
-    return "rise" if reading.change > 0 else "fall" if reading.change < 0 else "same"
-
-
 def weathers_for(reading: Reading) -> list[Weather]:
     """Return the weather wordings that fit today's temperature and the change."""
-    kinds = _kinds(reading)
-    return [w for w in _weathers() if w.low <= reading.today <= w.high and w.changes & kinds]
+    return [weather for weather in _weathers() if weather.fits(reading)]
 
 
 def activities_for(reading: Reading) -> list[Activity]:
@@ -70,17 +77,22 @@ def _kinds(reading: Reading) -> frozenset[str]:
 
 
 @cache
-def _phrases() -> dict[str, dict[str, list[str]]]:
+def _phrases() -> dict[str, Any]:
     with (CORPUS / "phrases.toml").open("rb") as file:
         return tomllib.load(file)
 
 
 @cache
 def _weathers() -> tuple[Weather, ...]:
-    with (CORPUS / "phrases.toml").open("rb") as file:
-        entries = tomllib.load(file)["weather"]
     return tuple(
-        Weather(entry["min"], entry["max"], frozenset(entry["change"]), text)
-        for entry in entries
+        Weather(
+            entry["min"],
+            entry["max"],
+            entry.get("size_min", 0),
+            entry.get("size_max", ANY_SIZE),
+            frozenset(entry["change"]),
+            text,
+        )
+        for entry in _phrases()["weather"]
         for text in entry["texts"]
     )

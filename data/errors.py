@@ -5,8 +5,10 @@ SignboardError                 what is wrong, and what to do next
 ├── MessageError               no message passed the checks
 ├── CorpusError                a data row breaks a rule (file, line, reason)
 ├── RecipeError                a recipe cannot be read
+├── SettingError               a setting has a value that means nothing
 ├── ArtefactError              an artefact is missing, incomplete or does not verify
 ├── StageError                 a stage ran and its result is not acceptable
+│   └── GateError              the 4-bit checkpoint is not good enough to be served
 └── ServiceError               a server or its machine is not usable
     ├── ServerUnavailable      nothing answers at the address
     ├── ServerTimeout          it answers too late
@@ -49,12 +51,20 @@ class RecipeError(SignboardError):
     """A recipe is missing, malformed or has unknown keys."""
 
 
+class SettingError(SignboardError, ValueError):
+    """A setting, of an option or the environment, has a value that means nothing."""
+
+
 class ArtefactError(SignboardError):
     """An artefact is missing, incomplete or does not match its manifest."""
 
 
 class StageError(SignboardError):
     """A stage produced something that must not be used."""
+
+
+class GateError(StageError):
+    """The 4-bit checkpoint misses the thresholds of its recipe, or was never compared with them."""
 
 
 class ServiceError(SignboardError):

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from data.reading import Reading
+from data.sign import DEFAULT_SIGN, Sign, split_sentences
 
-LINE_CELLS = 40  # one sign line of 20 full-width characters; each sentence takes one line
+# What drivers of old signs read as commands: markup, colours, fields, escapes. Control characters besides.
+COMMANDS = frozenset("<>{}[]\\^~|@$%&#*`")
 RISE_STEMS = ("올라", "올랐", "오르", "오른", "상승", "높아", "높습")
 FALL_STEMS = ("내려", "내렸", "내린", "떨어", "낮아", "낮습", "하락", "하강")
 SAME_STEMS = ("어제와 같", "똑같", "기온이 같", "변함없", "그대로")  # not a bare 같: "초여름 같습니다"
@@ -26,8 +28,9 @@ class Problem(StrEnum):
     LABEL = "label"  # labels, markers, commentary
     ONE_LINE = "one_line"
     SENTENCES = "sentences"  # not exactly two
-    WIDTH = "width"
+    WIDTH = "width"  # does not fit the sign
     ALPHABET = "alphabet"  # not NFC, or a character the sign cannot show
+    COMMAND = "command"  # a character that a sign's driver may obey instead of show
     WARNING = "warning"  # an official-warning word
     UNFINISHED = "unfinished"  # the model was cut off before it ended its turn
     SENSE = "sense"  # weather word or activity does not fit the temperature
@@ -41,9 +44,9 @@ class Found:
     detail: str
 
 
-def check_message(text: str, reading: Reading) -> list[Found]:
+def check_message(text: str, reading: Reading, sign: Sign = DEFAULT_SIGN) -> list[Found]:
     """Return every problem of a message for a reading; an empty list means it may be shown."""
-    from data.sense import check_sense  # sense uses split_sentences from here
+    from data.sense import check_sense  # sense uses Found from here
 
     if not text.strip():
         return [Found(Problem.EMPTY, "no text")]
@@ -52,6 +55,7 @@ def check_message(text: str, reading: Reading) -> list[Found]:
         *check_direction(text, reading),
         *check_labels(text),
         *check_shape(text),
+        *check_width(text, sign),
         *check_alphabet(text),
         *check_sense(text, reading),
     ]
@@ -85,38 +89,37 @@ def check_labels(text: str) -> list[Found]:
     return found + [Found(Problem.WARNING, stem) for stem in WARNING_STEMS if stem in text]
 
 
-def check_shape(text: str, line_cells: int = LINE_CELLS) -> list[Found]:
-    """One line, two sentences, each within one line of the sign (`line_cells` wide)."""
+def check_shape(text: str) -> list[Found]:
+    """One line, two sentences, each with Hangul in it and one mark at its end."""
     found = []
     if text != text.strip() or len(text.splitlines()) != 1 or "  " in text:
         found.append(Found(Problem.ONE_LINE, repr(text)))
     sentences = split_sentences(text)
-    if len(sentences) != 2 or not all(re.search(r"[가-힣].*[.?!]$", sentence) for sentence in sentences):
+    if len(sentences) != 2 or not all(re.fullmatch(r"[^.?!]*[가-힣][^.?!]*[.?!]", part) for part in sentences):
         found.append(Found(Problem.SENTENCES, f"{len(sentences)} sentences"))
-    found += [
-        Found(Problem.WIDTH, f"{cells(sentence)} of {line_cells} cells")
-        for sentence in sentences
-        if cells(sentence) > line_cells
-    ]
     return found
 
 
+def check_width(text: str, sign: Sign = DEFAULT_SIGN) -> list[Found]:
+    """The sign has room for every line and every page."""
+    return [Found(Problem.WIDTH, detail) for detail in sign.misfits(text)]
+
+
 def check_alphabet(text: str) -> list[Found]:
-    """NFC; KS X 1001 Hangul syllables, digits, space and `.,?!` only."""
+    """NFC; KS X 1001 Hangul syllables, digits, space and `.,?!` only, and nothing that a driver might obey."""
     strange = sorted({char for char in text if not _on_sign(char)})
+    found = [Found(Problem.COMMAND, _codes(obeyed))] if (obeyed := [c for c in strange if _is_command(c)]) else []
     if strange or not unicodedata.is_normalized("NFC", text):
-        return [Found(Problem.ALPHABET, " ".join(f"U+{ord(char):04X}" for char in strange) or "not NFC")]
-    return []
+        found.append(Found(Problem.ALPHABET, _codes(strange) or "not NFC"))
+    return found
 
 
-def split_sentences(text: str) -> list[str]:
-    """Split after `.`, `?` or `!`; always at least one element."""
-    return re.split(r"(?<=[.?!])\s+", text.strip())
+def _codes(chars: list[str]) -> str:
+    return " ".join(f"U+{ord(char):04X}" for char in chars)
 
 
-def cells(text: str) -> int:
-    """Width on the sign: full-width characters take two cells."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+def _is_command(char: str) -> bool:
+    return char in COMMANDS or unicodedata.category(char) == "Cc"
 
 
 def _on_sign(char: str) -> bool:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from data.errors import RecipeError
+from data.sign import DEFAULT_SIGN, Sign
 
 DEFAULT_RECIPE = Path("recipes/nano.yaml")
 RUNS = Path("runs")
@@ -81,6 +82,7 @@ class QuantizeSection(Section):
     duo_scaling: bool = False  # AutoAWQ's default True ruins small models
     calibration_rows: int = Field(default=128, ge=1)  # own training rows in the serving template, packed into blocks
     calibration_length: int = Field(default=256, ge=16)  # tokens per block
+    calibration_text: Path | None = None  # a text file instead of own rows, for comparison: the gate refuses the result
     max_loss_ratio: float = Field(default=1.10, ge=1)  # held-out loss, quantized / merged
 
 
@@ -93,6 +95,30 @@ class GenerationSection(Section):
         default=1.0, gt=0
     )  # counts prompt tokens too: above 1 it pushes away from the digits
     max_new_tokens: int = Field(default=64, ge=16)
+
+
+class GateSection(Section):
+    """What the 4-bit checkpoint must reach before it may be served: asked raw for every usual reading.
+
+    Shares are of all answers, 0…1; docs/LOG.md has what was measured.
+    """
+
+    sign: str = str(DEFAULT_SIGN)  # columns x lines in cells, or scroll: what a message must fit
+    rounds: int = Field(default=1, ge=1)  # through the grid, each with seeds of its own
+    right: float = Field(default=0.998, ge=0, le=1)  # number and direction, at least
+    labels: float = Field(default=0.0, ge=0, le=1)  # labels or markers, at most
+    stopped: float = Field(default=1.0, ge=0, le=1)  # ended by the end-of-turn token, at least
+    fits_temperature: float = Field(default=0.998, ge=0, le=1)  # at least
+    fits_sign: float = Field(default=0.995, ge=0, le=1)  # at least
+    distinct: float = Field(default=0.9, ge=0, le=1)  # different messages in one round, at least
+    commonest_activity: float = Field(default=0.04, ge=0, le=1)  # its share, at most
+    elements: int = Field(default=15, ge=0)  # park elements seen, at least
+    loss_ratio: float = Field(default=1.02, ge=1)  # held-out loss, AWQ / merged, at most
+
+    @field_validator("sign")
+    @classmethod
+    def _is_a_sign(cls, value: str) -> str:
+        return str(Sign.parse(value))
 
 
 class ServeSection(Section):
@@ -118,6 +144,7 @@ class Recipe(Section):
     quantize: QuantizeSection = QuantizeSection()
     generation: GenerationSection = GenerationSection()
     serve: ServeSection = ServeSection()
+    gate: GateSection = GateSection()
 
     @property
     def run(self) -> Path:

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from data.message import Found, Problem, split_sentences
+from data.message import Found, Problem
 from data.reading import Reading
+from data.sign import split_sentences
 
 CORPUS = Path(__file__).parent / "corpus"
+DIRECTIONS = frozenset({"rise", "fall", "same"})
 BAND_TOLERANCE = 1  # °C; a picnic that is right at 15 is not wrong at 14
 
 
@@ -51,11 +53,34 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class WordRange:
-    """A word stem and the range of today's temperature (°C) in which it may be used."""
+    """A word stem and when it may be used: the range of today's temperature, direction and smallest size of a change.
+
+    Temperatures and sizes in °C.
+    """
 
     stem: str
     low: int
     high: int
+    changes: frozenset[str]
+    smallest: int
+
+    def fits(self, reading: Reading) -> bool:
+        """Say whether the word may be used for a reading."""
+        return (
+            self.low <= reading.today <= self.high
+            and direction(reading) in self.changes
+            and abs(reading.change) >= self.smallest
+        )
+
+    def __str__(self) -> str:
+        kinds = "" if self.changes == DIRECTIONS else f", {' or '.join(sorted(self.changes))}"
+        size = f" of {self.smallest} °C or more" if self.smallest else ""
+        return f"fits {self.low}…{self.high} °C{kinds}{size}"
+
+
+def direction(reading: Reading) -> str:
+    """Return `rise`, `fall` or `same`."""
+    return "rise" if reading.change > 0 else "fall" if reading.change < 0 else "same"
 
 
 def band_of(degrees: int) -> Band:
@@ -83,20 +108,34 @@ def word_ranges(part: str) -> tuple[WordRange, ...]:
     """Return the word table of a part: `feel` (first sentence) or `activity` (second)."""
     with (CORPUS / "sense.toml").open("rb") as file:
         entries = tomllib.load(file)[part]
-    return tuple(WordRange(stem, entry["min"], entry["max"]) for entry in entries for stem in entry["stems"])
+    return tuple(
+        WordRange(
+            stem,
+            entry["min"],
+            entry["max"],
+            frozenset(entry.get("change", DIRECTIONS)),
+            entry.get("size_min", 0),
+        )
+        for entry in entries
+        for stem in entry["stems"]
+    )
 
 
 def check_sense(text: str, reading: Reading) -> list[Found]:
-    """Return the words and activities that do not fit today's temperature."""
+    """Return the words and activities that do not fit the reading, and the sentences of which no word is known."""
     feel, *rest = split_sentences(text)
-    found = [*_misfits("feel", feel, reading.today), *_misfits("activity", " ".join(rest), reading.today)]
+    activity = " ".join(rest)
+    found = [*_misfits("feel", feel, reading), *_misfits("activity", activity, reading)]
+    if not _knows("feel", feel):
+        found.append(Found(Problem.SENSE, f"no known weather word: {feel}"))
+    if not (_knows("activity", activity) or elements_in(activity)):
+        found.append(Found(Problem.SENSE, f"no known activity or park element: {activity}"))
     known = _catalogue()
-    found += [
+    return found + [
         Found(Problem.SENSE, f"{sentence!r} at {reading.today} °C")
         for sentence in rest
         if sentence in known and not any(band.holds(reading.today, BAND_TOLERANCE) for band in known[sentence])
     ]
-    return found
 
 
 def elements_in(text: str) -> set[str]:
@@ -112,9 +151,13 @@ def _catalogue() -> dict[str, list[Band]]:
     return known
 
 
-def _misfits(part: str, text: str, today: int) -> list[Found]:
+def _knows(part: str, text: str) -> bool:
+    return any(word.stem in text for word in word_ranges(part))
+
+
+def _misfits(part: str, text: str, reading: Reading) -> list[Found]:
     return [
-        Found(Problem.SENSE, f"{word.stem} at {today} °C (fits {word.low}…{word.high})")
+        Found(Problem.SENSE, f"{word.stem} at {reading.today} °C, change {reading.change:+d} °C ({word})")
         for word in word_ranges(part)
-        if word.stem in text and not word.low <= today <= word.high
+        if word.stem in text and not word.fits(reading)
     ]

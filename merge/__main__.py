@@ -1,4 +1,9 @@
-"""The merge room's door: `python -m merge` folds and quantizes; `fold` and `quantize` do one step."""
+"""The merge room's door: `python -m merge` folds, quantizes and passes the gate; `fold`, `quantize` do one step."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -18,12 +23,17 @@ def both(
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     force: ForceOption = False,
+    gate: Annotated[
+        bool, typer.Option(help="Serve the result and compare its answers with the recipe's thresholds.")
+    ] = True,
 ) -> None:
-    """Fold, then quantize: runs/<recipe>/merged and runs/<recipe>/awq."""
+    """Fold, quantize, pass the gate: runs/<recipe>/merged, awq and gate."""
     if context.invoked_subcommand is None:
         settings = load_recipe(recipe, overrides or ())
         _fold(settings, force)
         _quantize(settings, force)
+        if gate:
+            _gate(recipe, overrides or [])
 
 
 @app.command("fold")
@@ -40,6 +50,14 @@ def quantize_command(
 ) -> None:
     """Write runs/<recipe>/awq."""
     _quantize(load_recipe(recipe, overrides or ()), force)
+
+
+def _gate(recipe: Path, overrides: list[str]) -> NoReturn:
+    """Become the clients room's gate: its server wants the memory of the stages, its exit code is the verdict."""
+    options = [f"--recipe={recipe}", *(f"--set={override}" for override in overrides)]
+    sys.stdout.flush()
+    command = [sys.executable, "-m", "clients", "evaluate", "--gate", *options]
+    os.execv(command[0], command)  # noqa: S606 - no shell is wanted
 
 
 def _fold(recipe: Recipe, force: bool) -> None:

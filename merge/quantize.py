@@ -21,6 +21,13 @@ def calibration_rows(jsonl: Path, checkpoint: Path, count: int) -> list[list[int
     return [row_ids(tokenizer, row)[0] for row in rows[::step][:count]]
 
 
+def calibration_blocks(text: Path, checkpoint: Path, settings: QuantizeSection) -> list[list[int]]:
+    """Return token ids of any text, a block each: what calibrating on something else than one's own rows costs."""
+    ids = load_tokenizer(checkpoint)(text.read_text(encoding="utf-8"))["input_ids"]
+    size = settings.calibration_length
+    return [ids[start : start + size] for start in range(0, len(ids), size)][: settings.calibration_rows]
+
+
 def quantize(merged: Path, calibration: list[list[int]], target: Path, settings: QuantizeSection) -> None:
     """Quantize a 16-bit checkpoint to AWQ into the folder `target`.
 

@@ -61,10 +61,13 @@ def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, b
     def fill(folder: Path) -> dict[str, Any]:
         with console.status("loading torch and AutoAWQ"):
             from merge.card import write_card
-            from merge.quantize import calibration_rows, quantize
+            from merge.quantize import calibration_blocks, calibration_rows, quantize
             from merge.verify import HeldOut, compare_awq
 
-        rows = calibration_rows(run / "data" / "train.jsonl", run / "merged", settings.calibration_rows)
+        if settings.calibration_text:
+            rows = calibration_blocks(settings.calibration_text, run / "merged", settings)
+        else:
+            rows = calibration_rows(run / "data" / "train.jsonl", run / "merged", settings.calibration_rows)
         quantize(run / "merged", rows, folder, settings)
         for name in TOKENIZER_FILES:  # the backend rewrites or drops some of them
             if (run / "merged" / name).exists():
@@ -80,8 +83,9 @@ def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, b
     return run_stage(
         run / "awq",
         recipe=recipe.name,
-        settings=settings.model_dump(),
-        inputs={name: run / name for name in MADE_FROM["awq"]},
+        settings=settings.model_dump(mode="json"),
+        inputs={name: run / name for name in MADE_FROM["awq"]}
+        | ({"calibration_text": settings.calibration_text} if settings.calibration_text else {}),
         build=fill,
         force=force,
     )

@@ -38,6 +38,9 @@ def serve(
     verify: Annotated[
         str, typer.Option(help="fast: sizes, chain, hashes of small files; full: every hash.", metavar="fast|full")
     ] = "fast",
+    allow_failed_gate: Annotated[
+        bool, typer.Option("--allow-failed-gate", help="Serve a 4-bit checkpoint that did not pass the gate.")
+    ] = False,
     become: Annotated[
         bool, typer.Option("--exec", help="Become vLLM after the checks, log to stdout: for containers.")
     ] = False,
@@ -46,7 +49,7 @@ def serve(
     """Start vLLM, wait for a real answer, serve until stopped."""
     if verify not in ("fast", "full"):
         raise typer.BadParameter("fast or full", param_hint="--verify")
-    settings = read_settings(host=host, port=port)
+    settings = read_settings(host=host, port=port, allow_failed_gate=allow_failed_gate or None)
     run_recipe = load_recipe(recipe, overrides or ())
     rung = rung or wanted_rung(settings, run_recipe)
     if become:

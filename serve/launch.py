@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data.artefact import verify
 from data.errors import ServiceError
+from data.gate import check_gate
 from data.prompt import PROMPT_FILE
 from data.recipe import Recipe
 from serve.flags import (
@@ -45,10 +46,13 @@ def prepare(
 
     Raises:
         ArtefactError: the checkpoint is missing or does not verify.
+        GateError: the 4-bit checkpoint did not pass the gate.
         ServiceError: the port is taken or memory is short.
     """
     cpu = on_cpu()
     checkpoint, note, extra = _checkpoint(recipe, rung, cpu=cpu, full=full)
+    if rung is Rung.AWQ and not settings.allow_failed_gate:
+        check_gate(recipe.run)
     check_port(settings.host, settings.port)
     if cpu:
         check_memory(recipe, checkpoint)

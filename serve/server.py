@@ -1,6 +1,5 @@
 """The vLLM process: in its own group, ready when it answers a real request, stopped without leftovers."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -16,11 +15,11 @@ import httpx
 import psutil
 
 from data.errors import ServerTimeout, ServiceError
+from data.process import end_with_parent
 from data.prompt import build_messages
 from data.reading import Reading
 from serve.settings import ServeSettings
 
-PR_SET_PDEATHSIG = 1
 TAIL = 15  # log lines shown when vLLM fails
 
 
@@ -76,7 +75,7 @@ class VllmServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop the whole group
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - no threads yet, and nothing else survives our SIGKILL
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - no threads yet, and nothing else survives our SIGKILL
             )
         while not self.answers():
             waited = time.monotonic() - begin
@@ -152,8 +151,3 @@ def _group_of(pid: int) -> int:
         return os.getpgid(pid)
     except ProcessLookupError:
         return -1
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the launcher dies, so that even its SIGKILL leaves no server behind."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -25,6 +25,8 @@ class ServeSettings(BaseSettings):
     start_timeout: float = Field(default=600, gt=0)  # seconds until the first real answer
     stop_timeout: float = Field(default=20, gt=0)  # seconds for a clean stop before the processes are killed
 
+    allow_failed_gate: bool = False  # serve a 4-bit checkpoint that failed the gate, or never saw it
+
     quantization: Literal["4bit", "8bit", "none"] = Field(default="4bit", validation_alias="QUANTIZATION")
     use_finetuned: bool = Field(default=True, validation_alias="USE_FINETUNED")
     adapter_path: Path | None = Field(default=None, validation_alias="ADAPTER_PATH")

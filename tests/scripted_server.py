@@ -100,7 +100,10 @@ class _Handler(BaseHTTPRequestHandler):
     server: ScriptedServer
 
     def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        content = self.rfile.read(length)
+        if len(content) < length:  # the client went away while it was sending
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         reply = self.server.next_reply(Request(self.path, headers, json.loads(content)))
         if self.server.closing.wait(reply.delay):

@@ -11,7 +11,7 @@ import pytest
 
 from clients.__main__ import main
 from clients.client import MAX_SAMPLES
-from clients.evaluate import Answer, score, table
+from clients.evaluation.scores import ROWS, Answer, score, table
 from data.prompt import build_messages
 from data.reading import Reading, usual_grid
 from tests.scripted_server import GOOD, LABELLED, Reply, free_port, right_answer, saying, scripted
@@ -207,7 +207,8 @@ def test_evaluate_asks_raw_and_through_the_client(tmp_path: Path, capsys: pytest
         assert [way["scores"][key] for key in perfect] == [1.0] * len(perfect)
         assert [way["scores"][key] for key in ("labels", "second_tries", "errors")] == [0, 0, 0]
     raw, client = server.requests[: len(ASKED)], server.requests[len(ASKED) :]
-    assert all(set(request.body) == {"model", "messages"} for request in raw), "a bare call, nothing added"
+    assert all(set(request.body) == {"model", "messages", "seed"} for request in raw), "a bare call but for the seed"
+    assert len({request.body["seed"] for request in raw}) == len(ASKED)
     assert all({"stop", "max_tokens"} <= set(request.body) for request in client)
     assert len(client) == len(ASKED)
     lines = capsys.readouterr().out.splitlines()
@@ -238,7 +239,7 @@ ANSWERS = {
     "perfect at the second try": Answer(
         FALL, "어제보다 13도 낮아져 시원해졌습니다. 벤치에서 여유를 즐기세요.", "stop", 2
     ),
-    "perfect without a number": Answer(SAME, "어제와 같은 기온입니다. 벤치에서 여유를 즐기세요.", "stop", 1),
+    "perfect without a number": Answer(SAME, "어제와 같은 기온으로 쾌적합니다. 벤치에서 여유를 즐기세요.", "stop", 1),
     "label": Answer(RISE, "전광판 " + GOOD, "stop", 1),
     "wrong number": Answer(RISE, GOOD.replace("10도", "11도"), "stop", 1),
     "wrong direction": Answer(RISE, GOOD.replace("올라", "떨어져"), "stop", 1),
@@ -253,7 +254,7 @@ COUNTS = {  # of the 11 answers
     "labels": 1,
     "stopped": 8,  # not: the two cut off, no message
     "one_line": 8,  # not: one sentence, two lines, no message
-    "fits_temperature": 9,  # not: the hot day's words, no message
+    "fits_temperature": 8,  # not: one sentence, the hot day's words, no message
     "passes": 3,
     "distinct": 9,  # the perfect text comes twice, once cut off; no message has no text
     "commonest_activity": 6,  # the flower path: perfect, label, number, direction, cut off, two lines
@@ -281,4 +282,4 @@ def test_the_table_shows_every_score() -> None:
     assert lines[1] == "|---|---|---|"
     assert "| labels or markers | 9.09% | 0.00% |" in lines
     assert "| no message | 1 | 0 |" in lines
-    assert len(lines) == 2 + 12
+    assert len(lines) == 2 + len(ROWS)

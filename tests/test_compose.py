@@ -4,10 +4,10 @@ import random
 
 import pytest
 
-from data.compose import activities_for, change_text, compose, direction, opening, weathers_for
+from data.compose import activities_for, change_text, compose, opening, weathers_for
 from data.message import check_message
 from data.reading import Reading, usual_grid
-from data.sense import activities
+from data.sense import activities, direction
 
 BRINK = [Reading(45, 20), Reading(-20, 5), Reading(45, 45), Reading(-20, -20), Reading(5, -20), Reading(20, 45)]
 

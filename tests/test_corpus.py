@@ -14,11 +14,12 @@ from data.artefact import verify
 from data.build import build
 from data.corpus import SPLITS, Row, Split, all_rows, diverse, handwritten, training_sets
 from data.errors import CorpusError
-from data.message import check_message, split_sentences
+from data.message import check_message
 from data.prompt import SYSTEM_PROMPT
 from data.reading import Reading, usual_grid
 from data.recipe import Recipe
 from data.sense import elements_in
+from data.sign import split_sentences
 
 ROOT = Path(__file__).parents[1]
 Sets = dict[Split, list[Row]]

@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from clients import AsyncSignboardClient, SignboardClient
-from clients.evaluate import ask_raw, score
+from clients.evaluation.asking import ask_raw
+from clients.evaluation.scores import score
 from data.artefact import Manifest, verify
 from data.corpus import handwritten
 from data.errors import StageError

@@ -8,19 +8,18 @@ from hypothesis import strategies as st
 
 from data.message import (
     Problem,
-    cells,
     check_alphabet,
     check_direction,
     check_message,
     check_number,
-    check_shape,
-    split_sentences,
 )
 from data.reading import Reading
+from data.sign import Sign
 
 RISE, FALL, SAME = Reading(10, 20), Reading(20, 10), Reading(20, 20)
 OPENING, ACTIVITY = "어제보다 10도 올라 화창합니다.", "공원 나들이 즐기세요."
 GOOD = f"{OPENING} {ACTIVITY}"
+SHORT = f"어제보다 10도 올라 포근합니다. {ACTIVITY}"
 
 # The table of SPEC.md, word for word.
 EXAMPLES = [
@@ -34,9 +33,9 @@ EXAMPLES = [
     (30, 38, "어제보다 8도 올라 덥습니다. 오전 일찍 산책 추천합니다."),
     (20, 15, "어제보다 5도 낮아져 선선해졌습니다. 가디건 하나 챙기세요."),
     (20, 15, "어제보다 5도 떨어져 시원합니다. 조깅으로 몸을 녹여보세요."),
-    (10, 20, f"{OPENING} {'가' * 19}?!"),
+    (10, 20, f"{OPENING} 정자 {'가' * 9}?"),
     (20, 20, "어제와 기온이 같아 화창합니다. 공원 나들이 즐기세요."),
-    (19, 20, "어제보다 1도 올라 초봄 같습니다! 벤치에서 쉬어가세요."),  # 같 alone does not tell "no change"
+    (18, 19, "어제보다 1도 올라 초봄 같습니다! 벤치에서 쉬어가세요."),  # 같 alone does not tell "no change"
 ]
 
 # One entry: what must be found, no more and no less; the reading; the message.
@@ -46,63 +45,70 @@ BAD = [
     ({"number"}, RISE, f"어제보다 9도 올라 화창합니다. {ACTIVITY}"),
     ({"number"}, RISE, f"어제보다 1도 올라 화창합니다. {ACTIVITY}"),
     ({"number"}, RISE, f"어제보다 100도 올라 화창합니다. {ACTIVITY}"),
-    ({"number"}, RISE, f"어제보다 10.5도 올라 화창합니다. {ACTIVITY}"),
+    ({"number", "sentences"}, RISE, f"어제보다 10.5도 올라 화창합니다. {ACTIVITY}"),
     ({"number"}, RISE, f"어제보다 10 올라 화창합니다. {ACTIVITY}"),
     ({"number"}, RISE, f"어제보다 열 도 올라 화창합니다. {ACTIVITY}"),
-    ({"number"}, RISE, f"어제보다 10도 올라 20도입니다. {ACTIVITY}"),
-    ({"number"}, RISE, f"{OPENING} 10도입니다."),
+    ({"number"}, RISE, f"어제보다 10도 올라 20도로 화창합니다. {ACTIVITY}"),
+    ({"number"}, RISE, f"{OPENING} 산책로도 10도입니다."),
     ({"number"}, RISE, f"{OPENING} 벤치 2개가 있어요."),
     ({"number", "alphabet"}, RISE, f"어제보다 -10도 올라 화창합니다. {ACTIVITY}"),
     ({"number", "alphabet"}, RISE, f"어제보다 １０도 올라 화창합니다. {ACTIVITY}"),
-    ({"number"}, SAME, f"어제와 기온이 같아 20도입니다. {ACTIVITY}"),
-    ({"number"}, SAME, f"어제와 기온이 같아 0도 차이입니다. {ACTIVITY}"),
+    ({"number"}, SAME, f"어제와 기온이 같아 20도로 화창합니다. {ACTIVITY}"),
+    ({"number"}, SAME, f"어제와 기온이 같아 0도만큼 화창합니다. {ACTIVITY}"),
     ({"direction"}, RISE, f"어제보다 10도 내려 화창합니다. {ACTIVITY}"),
     ({"direction"}, FALL, f"어제보다 10도 상승해 선선합니다. {ACTIVITY}"),
     ({"direction"}, SAME, f"어제보다 올라 화창합니다. {ACTIVITY}"),
     ({"direction"}, SAME, f"어제보다 낮아져 화창합니다. {ACTIVITY}"),
-    ({"direction"}, RISE, f"어제와 똑같이 10도입니다. {ACTIVITY}"),
-    ({"direction"}, RISE, f"어제보다 10도 올랐다가 떨어졌습니다. {ACTIVITY}"),
-    ({"direction"}, RISE, f"어제보다 10도 차이가 납니다. {ACTIVITY}"),
-    ({"direction"}, RISE, "어제보다 10도, 화창합니다. 기온이 올라 좋습니다."),
+    ({"direction"}, RISE, f"어제와 똑같이 10도로 화창합니다. {ACTIVITY}"),
+    ({"direction"}, RISE, f"어제보다 10도 올랐다 떨어져 화창합니다. {ACTIVITY}"),
+    ({"direction"}, RISE, f"어제보다 10도만큼 화창합니다. {ACTIVITY}"),
+    ({"direction"}, RISE, "어제보다 10도, 화창합니다. 기온이 올라 산책 좋습니다."),
     ({"direction"}, RISE, f"기온이 10도 올라 화창합니다. {ACTIVITY}"),
     ({"direction"}, SAME, f"화창합니다. {ACTIVITY}"),
-    ({"label"}, RISE, f"{OPENING} 전광판을 봐주세요."),
+    ({"label"}, RISE, f"{OPENING} 산책 전에 전광판을 봐주세요."),
     ({"label"}, RISE, f"{OPENING} 벤치 또는 정자에서 쉬세요."),
-    ({"label"}, RISE, f"{OPENING} 입력을 기다립니다."),
-    ({"label"}, RISE, f"{OPENING} 출력을 기다립니다."),
-    ({"label", "alphabet", "width"}, RISE, f"**전광판 메시지:** {GOOD}"),
-    ({"label", "alphabet"}, RISE, f"메시지 : {GOOD}"),
-    ({"label", "alphabet"}, RISE, f"출력: {GOOD}"),
-    ({"label", "alphabet"}, RISE, f"assistant {GOOD}"),
+    ({"label"}, RISE, f"{OPENING} 산책 입력을 기다립니다."),
+    ({"label"}, RISE, f"{OPENING} 산책 출력을 기다립니다."),
+    ({"label", "alphabet", "command", "width"}, RISE, f"**전광판 메시지:** {GOOD}"),
+    ({"label", "alphabet", "width"}, RISE, f"메시지 : {SHORT}"),
+    ({"label", "alphabet"}, RISE, f"출력: {SHORT}"),
+    ({"label", "alphabet"}, RISE, f"user {SHORT}"),
     ({"label", "alphabet", "sentences"}, RISE, f"{GOOD} (또는)"),
-    ({"label", "alphabet", "sentences"}, RISE, f"{GOOD}<|im_end|>"),
-    ({"label", "alphabet", "sentences"}, RISE, f"{GOOD}<|EOT|>"),
-    ({"label", "alphabet", "sentences", "one_line"}, RISE, f"{GOOD}\n---"),
-    ({"label", "alphabet", "sentences", "one_line"}, RISE, f"<think>\n{GOOD}\n</think>"),
+    ({"label", "alphabet", "command", "sentences"}, RISE, f"{GOOD}<|im_end|>"),
+    ({"label", "alphabet", "command", "sentences"}, RISE, f"{GOOD}<|EOT|>"),
+    ({"label", "alphabet", "command", "sentences", "one_line"}, RISE, f"{GOOD}\n---"),
+    ({"label", "alphabet", "command", "sentences", "one_line", "width"}, RISE, f"<think>\n{GOOD}\n</think>"),
     ({"one_line"}, RISE, f"{GOOD} "),
     ({"one_line"}, RISE, f" {GOOD}"),
-    ({"one_line", "alphabet"}, RISE, f"{GOOD}\n"),
-    ({"one_line", "alphabet"}, RISE, f"{OPENING}\n{ACTIVITY}"),
+    ({"one_line", "alphabet", "command"}, RISE, f"{GOOD}\n"),
+    ({"one_line", "alphabet", "command"}, RISE, f"{OPENING}\n{ACTIVITY}"),
     ({"one_line", "alphabet"}, RISE, f"{OPENING}\u2028{ACTIVITY}"),
-    ({"sentences"}, RISE, OPENING),
+    ({"sentences", "sense"}, RISE, OPENING),
+    ({"sentences"}, RISE, f"{OPENING} 나들이를.즐기세요."),
+    ({"sentences"}, RISE, f"{OPENING} 나들이를 즐기세요?!"),
     ({"sentences"}, RISE, f"{GOOD} {ACTIVITY}"),
     ({"sentences"}, RISE, GOOD.removesuffix(".")),
-    ({"sentences"}, RISE, f"{OPENING} ."),
-    ({"sentences"}, RISE, f"{OPENING} ?!"),
-    ({"width"}, RISE, f"{OPENING} {'가' * 20}."),
+    ({"sentences", "sense"}, RISE, f"{OPENING} ."),
+    ({"sentences", "sense"}, RISE, f"{OPENING} ?!"),
+    ({"width"}, RISE, f"{OPENING} 산책{'가' * 8}."),
     ({"width"}, RISE, f"{OPENING} 공원에서 오래오래 아주 천천히 여유롭게 걸어보세요."),
     ({"width"}, RISE, f"어제보다 10도나 크게 올라서 공기가 매우 매우 화창합니다. {ACTIVITY}"),
     ({"alphabet"}, RISE, f"{OPENING} 공원 나들이 즐기세요😊."),
     ({"alphabet"}, RISE, f"{OPENING} 뷁 나들이 즐기세요."),
     ({"alphabet"}, RISE, f"{OPENING} 花 나들이 즐기세요."),
     ({"alphabet"}, RISE, f"{OPENING} 나들이 ㅎㅎ 즐기세요."),
-    ({"alphabet"}, RISE, f"{OPENING} LED 구경 즐기세요."),
+    ({"alphabet"}, RISE, f"{OPENING} LED 나들이 즐기세요."),
     ({"alphabet"}, RISE, f"{OPENING} 나들이\u200b 즐기세요."),
     ({"alphabet"}, RISE, f"{OPENING} 나들이\u00a0즐기세요."),
-    *(({"warning"}, RISE, f"{OPENING} 폭염 {word}를 확인하세요.") for word in ("주의보", "경보", "특보")),
-    ({"warning"}, RISE, f"{OPENING} 한파가 발령되었습니다."),
+    *(({"warning"}, RISE, f"{OPENING} 산책 전 {word}를 살펴보세요.") for word in ("주의보", "경보", "특보")),
+    ({"warning"}, RISE, f"{OPENING} 한파가 발령되어 쉬어갑니다."),
     ({"sense"}, Reading(-8, 2), f"어제보다 10도 올라 따뜻합니다. {ACTIVITY}"),
     ({"sense"}, RISE, f"{OPENING} 장갑을 꼭 챙기세요."),
+    ({"sense"}, RISE, f"{OPENING} 우주선을 타보세요."),
+    ({"sense"}, RISE, f"어제보다 10도 올라 신납니다. {ACTIVITY}"),
+    ({"sense"}, RISE, f"어제보다 10도 올라 여전히 덥습니다. {ACTIVITY}"),
+    ({"sense"}, Reading(19, 20), f"어제보다 1도 올라 따뜻해졌습니다. {ACTIVITY}"),
+    *(({"command", "alphabet"}, RISE, f"{OPENING} 나들이{char} 즐기세요.") for char in "\\^~{}@$%&\x1b\x02\x7f"),
 ]
 
 
@@ -124,7 +130,7 @@ def test_every_problem_has_a_bad_message() -> None:
     assert set().union(*(expected for expected, _, _ in BAD)) == set(Problem) - {Problem.UNFINISHED}  # the client's
 
 
-@pytest.mark.parametrize("text", [GOOD, "어제보다 10도 올라 화창합니다. 가."])
+@pytest.mark.parametrize("text", [GOOD, "어제보다 10도 올라 화창합니다. 산책 가."])
 def test_decomposed_hangul_is_refused(text: str) -> None:
     assert problems(text, RISE) == set()
     assert Problem.ALPHABET in problems(unicodedata.normalize("NFD", text), RISE)
@@ -183,41 +189,20 @@ def test_the_sign_shows_exactly_the_2350_syllables_of_ks_x_1001() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "width"),
-    [("", 0), ("10도", 4), ("가 나.", 6), ("ＡB", 3), ("！?", 3), ("어제보다 10도 올라 화창합니다.", 30)],
-)
-def test_full_width_characters_take_two_cells(text: str, width: int) -> None:
-    assert cells(text) == width
-
-
-@pytest.mark.parametrize(
-    ("sentence", "line_cells", "fits"),
+    ("sign", "fits"),
     [
-        ("가" * 19 + ".", 40, True),
-        ("가" * 19 + "?!", 40, True),
-        ("가" * 20 + ".", 40, False),
-        ("가" * 4 + ".", 9, True),
-        ("가" * 4 + ".", 8, False),
+        ("20x2", True),
+        ("17x2", True),
+        ("14x2", False),
+        ("20x1", False),
+        ("40x1", True),
+        ("scroll", True),
+        ("scroll:40", False),
     ],
 )
-def test_each_sentence_has_one_line_of_the_sign(sentence: str, line_cells: int, fits: bool) -> None:
-    for text in (f"{sentence} 네.", f"네. {sentence}"):
-        assert [found.problem for found in check_shape(text, line_cells)] == ([] if fits else [Problem.WIDTH])
-    assert (check_shape(f"{sentence} {sentence}", line_cells) == []) is fits  # the widths are not added up
-
-
-@pytest.mark.parametrize(
-    ("text", "sentences"),
-    [
-        ("", [""]),
-        ("하나", ["하나"]),
-        ("하나. 둘? 셋!", ["하나.", "둘?", "셋!"]),
-        (" 하나.  둘. ", ["하나.", "둘."]),
-        ("3.5도. 네.", ["3.5도.", "네."]),
-    ],
-)
-def test_sentences_end_at_a_mark_and_a_space(text: str, sentences: list[str]) -> None:
-    assert split_sentences(text) == sentences
+def test_the_message_must_fit_the_sign_it_is_for(sign: str, fits: bool) -> None:
+    found = [found.problem for found in check_message(GOOD, RISE, Sign.parse(sign))]
+    assert set(found) == (set() if fits else {Problem.WIDTH})
 
 
 def ks_x_1001() -> set[str]:

@@ -10,9 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from data.compose import activities_for, compose, direction, opening
+from data.compose import activities_for, compose, opening
 from data.prompt import Message, build_messages
 from data.reading import Reading, usual_grid
+from data.sense import direction
 
 FORMATS = Path(__file__).parent / "formats.toml"
 KINDS = ("difference", "change", "message", "activity")
