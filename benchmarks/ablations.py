@@ -1,0 +1,185 @@
+"""Ablations that settle arguments: one setting changed at a time, the 4-bit end served and asked for the whole grid.
+
+Usage: python -m benchmarks.ablations NAME… [--recipe recipes/nano.yaml] [--rounds 1]
+Names: temperature, repetition_penalty, rows, rank, targets, epochs, calibration, duo_scaling, group_size; or all.
+In: a finished line of the recipe. Out: runs/ablations/NAME.md and the table on the screen. Variants are runs of their
+own, runs/ablate-…, whose finished stages are skipped the next time. Not run by `make test`.
+"""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clients.evaluation.asking import ask_raw
+from clients.evaluation.scores import Answer, score
+from clients.evaluation.serving import served
+from data.artefact import MADE_FROM, read_manifest, run_stage
+from data.cli import DEFAULT_RECIPE, console, run
+from data.errors import StageError
+from data.reading import usual_grid
+from data.recipe import Recipe, load_recipe
+
+ROUND_TO_NEAREST = "round to nearest"
+COLUMNS = ("right", "fits_temperature", "passes", "distinct", "commonest_activity", "distinct_2", "elements")
+
+
+# label → overrides of the recipe: what is trained anew, what is only quantized anew, what is only sampled otherwise
+TRAINED: dict[str, dict[str, list[str]]] = {
+    "rows": {str(n): [f"data.rows={n}"] for n in (302, 1000, 3000)},
+    "rank": {str(n): [f"train.lora.rank={n}", f"train.lora.alpha={n}"] for n in (8, 16, 32, 64)},
+    "targets": {
+        "q, v": [],
+        "all linear layers": [
+            "train.lora.target_modules=[q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj]"
+        ],
+    },
+    "epochs": {str(n): [f"train.epochs={n}"] for n in (1, 2, 5, 10)},
+}
+QUANTIZED: dict[str, dict[str, list[str]]] = {
+    "calibration": {
+        "own rows": [],
+        "English text (LICENSE)": ["quantize.calibration_text=LICENSE"],
+        ROUND_TO_NEAREST: [],
+    },
+    "duo_scaling": {
+        value: [f"quantize.duo_scaling={value}", "quantize.max_loss_ratio=100"] for value in ("false", "true")
+    },
+    "group_size": {str(n): [f"quantize.group_size={n}"] for n in (32, 64, 128)},
+}
+SAMPLED: dict[str, list[Any]] = {
+    "temperature": [0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+    "repetition_penalty": [1.0, 1.1, 1.2],
+}
+NAMES = (*SAMPLED, *TRAINED, *QUANTIZED)
+
+
+def main(
+    names: Annotated[list[str], typer.Argument(help=f"{', '.join(NAMES)}; or all.")],
+    recipe: Annotated[Path, typer.Option(help="The line that is varied.")] = DEFAULT_RECIPE,
+    rounds: Annotated[int, typer.Option(min=1, help="Through the grid, for each value.")] = 1,
+) -> None:
+    """Measure and print a table per setting."""
+    chosen = NAMES if names == ["all"] else names
+    if wrong := set(chosen) - set(NAMES):
+        raise StageError(f"There is no ablation {', '.join(sorted(wrong))}.", f"Choose from {', '.join(NAMES)}.")
+    folder = Path("runs/ablations")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in chosen:
+        table = sampled(recipe, name, rounds) if name in SAMPLED else varied(recipe, name, rounds)
+        (folder / f"{name}.md").write_text(table + "\n", encoding="utf-8")
+        console.print(f"\n{name}\n")
+        print(table)
+
+
+def sampled(path: Path, name: str, rounds: int) -> str:
+    """Ask one server with each value of a sampling setting."""
+    recipe, options = load_recipe(path), [f"--recipe={path}"]
+    rows = []
+    with served(recipe, options, "awq") as url:
+        for value in SAMPLED[name]:
+            extra = {name: value} if name == "temperature" else {"extra_body": {name: value}}
+            rows.append(_row(str(value), _ask(recipe, url, rounds, **extra), {}))
+    return _table(name, rows)
+
+
+def varied(path: Path, name: str, rounds: int) -> str:
+    """Build, serve and ask a line for each value of a setting."""
+    rows = []
+    for label, overrides in (TRAINED | QUANTIZED)[name].items():
+        slug = "".join(char if char.isalnum() else "-" for char in label.lower())
+        options = [
+            f"--recipe={path}",
+            *(f"--set={o}" for o in [f"name=ablate-{name.replace('_', '-')}-{slug}", *overrides]),
+        ]
+        variant = load_recipe(path, [option.removeprefix("--set=") for option in options[1:]])
+        rung = "awq"
+        if name in TRAINED:
+            _call(["data", "build"], options)
+            _call(["training", "sft"], options)
+        else:
+            _borrow(load_recipe(path), variant)
+        if label == ROUND_TO_NEAREST:
+            _round_to_nearest(variant)
+            rung = "merged"
+        else:
+            _call(["merge", "--no-gate"], options)
+        with served(variant, options, rung) as url:
+            rows.append(_row(label, _ask(variant, url, rounds), _losses(variant, rung)))
+    return _table(name, rows)
+
+
+def _call(room: list[str], options: list[str]) -> None:
+    if subprocess.run([sys.executable, "-m", *room, *options], check=False).returncode:
+        raise StageError(f"`python -m {' '.join(room + options)}` failed.", "Its own words are above.")
+
+
+def _borrow(source: Recipe, variant: Recipe) -> None:
+    """Take over everything up to the merged checkpoint; only what comes after it is varied."""
+    for stage in ("data", "base", "adapter", "merged"):
+        target = variant.run / stage
+        if target.exists():
+            shutil.rmtree(target)
+        shutil.copytree(source.run / stage, target)
+
+
+def _round_to_nearest(variant: Recipe) -> None:
+    """Replace the merged weights by their 4-bit rounding, in bf16: what AWQ must beat."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from merge.awq_format import round_to_nearest
+    from merge.weights import is_quantized
+
+    settings, merged = variant.quantize, variant.run / "merged"
+
+    def fill(folder: Path) -> dict[str, Any]:
+        shutil.copytree(merged, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        for path in folder.glob("*.safetensors"):
+            tensors = load_file(path)
+            for key in filter(is_quantized, tensors):
+                rounded = round_to_nearest(tensors[key], settings.group_size, settings.bits)
+                tensors[key] = rounded.to(torch.bfloat16).contiguous()
+            save_file(tensors, path, metadata={"format": "pt"})
+        return {}
+
+    inputs = {name: variant.run / name for name in MADE_FROM["merged"]}
+    run_stage(merged, recipe=variant.name, settings={"rounded": True}, inputs=inputs, build=fill, force=True)
+
+
+def _ask(recipe: Recipe, url: str, rounds: int, **sampling: Any) -> list[Answer]:
+    asked = ask_raw(list(usual_grid()), url, recipe.serve.model_name, "none", rounds=rounds, **sampling)
+    return asyncio.run(asked)
+
+
+def _losses(variant: Recipe, rung: str) -> dict[str, str]:
+    """Return the held-out losses of a variant, nats per token."""
+    found = {"merged": read_manifest(variant.run / "merged").results.get("loss_merged")}
+    if rung == "awq":
+        results = read_manifest(variant.run / "awq").results
+        found |= {"merged": results["loss_merged"], "4 bit": results["loss_awq"]}
+    return {f"loss, {key}": f"{value:.4f}" for key, value in found.items() if value is not None}
+
+
+def _row(label: str, answers: list[Answer], losses: dict[str, str]) -> dict[str, str]:
+    found = asdict(score(answers))
+    shares = {key: f"{found[key]:d}" if isinstance(found[key], int) else f"{found[key]:.2%}" for key in COLUMNS}
+    console.print(json.dumps({"value": label, **shares, **losses}, ensure_ascii=False))
+    return {"value": label, **losses, **shares}
+
+
+def _table(name: str, rows: list[dict[str, str]]) -> str:
+    head = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [[name if key == "value" else key.replace("_", " ") for key in head], ["---"] * len(head)]
+    lines += [[row.get(key, "") for key in head] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    run(lambda: typer.run(main))
