@@ -21,6 +21,7 @@ demo: export SIGNBOARD_DEMO_STARTED := $(shell date +%s)
 demo: $(VENV)/ready  ## data, SFT, merge, AWQ, gate, vLLM: a table of eight messages (skips finished stages)
 	$(PY) -m data build --recipe $(RECIPE)
 	$(PY) -m training sft --recipe $(RECIPE)
+	$(PY) -m training dpo --recipe $(RECIPE)
 	$(PY) -m merge --recipe $(RECIPE)
 	$(PY) -m serve --recipe $(RECIPE) --demo
 
@@ -29,6 +30,7 @@ data: $(VENV)/ready  ## build the training set
 
 train: $(VENV)/ready  ## import the base and train the adapter
 	$(PY) -m training sft --recipe $(RECIPE)
+	$(PY) -m training dpo --recipe $(RECIPE)
 
 merge: $(VENV)/ready  ## fold the adapter in, quantize to 4 bit, pass the gate
 	$(PY) -m merge --recipe $(RECIPE)

@@ -35,6 +35,7 @@ MADE_BY = {
     "data": "make data",
     "base": "make train",
     "adapter": "make train",
+    "dpo": "make train",
     "merged": "make merge",
     "awq": "make merge",
     "gate": "make merge",
@@ -43,7 +44,8 @@ MADE_BY = {
 # What each artefact must have been made from; `base` is made from plain files.
 MADE_FROM = {
     "adapter": ("data", "base"),
-    "merged": ("data", "base", "adapter"),
+    "dpo": ("data", "base", "adapter"),
+    "merged": ("data", "base", "adapter"),  # and dpo, where that is enabled
     "awq": ("data", "merged"),
     "gate": ("awq",),
     "eval": ("awq",),

@@ -64,6 +64,20 @@ class TrainSection(Section):
     lora: LoraSection = LoraSection()
 
 
+class DpoSection(Section):
+    """Preference training on top of the SFT adapter, before the fold."""
+
+    enabled: bool = False  # docs/LOG.md has what it bought and what it cost
+    pairs: int = Field(default=300, ge=1)  # composed: wrong number, direction, label, temperature; awkward, repetitive
+    failures: Path | None = None  # answers.jsonl of a gate or ladder: the model's own wrong answers are rejected too
+    beta: float = Field(default=0.1, gt=0)  # how strongly it is held to the SFT adapter
+    epochs: float = Field(default=1, gt=0)
+    batch_size: int = Field(default=2, ge=1)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=2e-5, gt=0)
+    max_length: int = Field(default=512, ge=32)  # tokens; a longer pair is an error, not a cut
+
+
 class MergeSection(Section):
     """Fold the adapter into the 16-bit base."""
 
@@ -140,6 +154,7 @@ class Recipe(Section):
     base: BaseSection = BaseSection()
     data: DataSection = DataSection()
     train: TrainSection = TrainSection()
+    dpo: DpoSection = DpoSection()
     merge: MergeSection = MergeSection()
     quantize: QuantizeSection = QuantizeSection()
     generation: GenerationSection = GenerationSection()
@@ -150,6 +165,11 @@ class Recipe(Section):
     def run(self) -> Path:
         """The folder of this run's artefacts."""
         return RUNS / self.name
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter that is folded in: DPO's where that is enabled."""
+        return self.run / ("dpo" if self.dpo.enabled else "adapter")
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -8,12 +8,13 @@ from data.artefact import Manifest, write_text
 from data.prompt import PROMPT_FILE
 from data.recipe import Recipe
 
-ORDER = ("data", "base", "adapter", "merged", "awq")
+ORDER = ("data", "base", "adapter", "dpo", "merged", "awq")
 KIND = {"merged": "16 bit, LoRA folded in", "awq": "4-bit AWQ"}
 # What each stage measured, in the card's words.
 MEASURED = {
     "validation_loss_before": "validation loss before training",
     "validation_loss": "validation loss after training",
+    "reward_accuracy": "share of held-out preference pairs told apart after DPO",
     "loss_as_trained": "held-out loss, NF4 base + adapter (as trained)",
     "loss_fold_16bit": "held-out loss, folded into the 16-bit base",
     "loss_fold_nf4": "held-out loss, folded into the base as NF4 left it",

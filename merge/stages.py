@@ -27,7 +27,7 @@ def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
             from merge.fold import fold
             from merge.verify import HeldOut, compare_fold, losses_of_folds
 
-        base, adapter = run / "base", run / "adapter"
+        base, adapter = run / "base", recipe.adapter
         held_out = HeldOut.read(run / "data", base)
         losses = losses_of_folds(base, adapter, held_out) if recipe.train.load_in_4bit else {}
         way = choose_fold(recipe.merge.fold, losses)
@@ -48,7 +48,7 @@ def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         run / "merged",
         recipe=recipe.name,
         settings={**recipe.merge.model_dump(), "generation": recipe.generation.model_dump()},
-        inputs={name: run / name for name in MADE_FROM["merged"]},
+        inputs={name: run / name for name in MADE_FROM["merged"]} | {recipe.adapter.name: recipe.adapter},
         build=fill,
         force=force,
     )

@@ -11,7 +11,7 @@ from data.recipe import Recipe
 from serve.server import VllmServer
 
 READINGS = ((10, 20), (5, 20), (35, 22), (30, 38), (20, 15), (-5, 8), (3, -12), (24, 24))
-STAGES = ("data", "base", "adapter", "merged", "awq")
+STAGES = ("data", "base", "adapter", "dpo", "merged", "awq", "gate")
 STARTED = "SIGNBOARD_DEMO_STARTED"  # set by make: seconds since the epoch at which `make demo` began
 
 

@@ -79,7 +79,7 @@ def wanted_rung(settings: ServeSettings, recipe: Recipe) -> Rung:
             "USE_CHAT_FORMAT=false cannot be had: without its chat format the model writes labels again.",
             "Remove the key; the checkpoint carries its template.",
         )
-    adapter = recipe.run / "adapter"
+    adapter = recipe.adapter
     if settings.adapter_path and settings.adapter_path.resolve() != adapter.resolve():
         raise ServiceError(
             f"ADAPTER_PATH={settings.adapter_path} is not what is served: the adapter is folded in before.",
@@ -106,6 +106,6 @@ def _unmerged(recipe: Recipe, rung: Rung, *, full: bool) -> list[str]:
     verify(recipe.run / "base", full=full)
     if rung is Rung.BASE:
         return generation_flags(recipe)
-    adapter = recipe.run / "adapter"
+    adapter = recipe.adapter
     verify(adapter, full=full)
     return generation_flags(recipe) + lora_flags(recipe, adapter) + fingerprint_flags(adapter / PROMPT_FILE)

@@ -1,4 +1,4 @@
-"""The training room's door: `python -m training sft | import | base`."""
+"""The training room's door: `python -m training sft | dpo | import | base`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,9 +7,11 @@ import typer
 
 from data.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, console, new_app, report, run
 from data.recipe import load_recipe
-from training.stages import import_base, train
+from training.stages import align, import_base, train
 
-app = new_app("Import a base model and train the LoRA on it; or train the embedded nano base from scratch.")
+app = new_app(
+    "Import a base model and train the LoRA on it, by SFT and, if wanted, DPO; or train the nano base from scratch."
+)
 
 
 @app.command("sft")
@@ -29,6 +31,22 @@ def sft_command(
     found = manifest.results
     console.print(
         f"  validation loss {found['validation_loss_before']} → {found['validation_loss']} ({found['steps']} steps)"
+    )
+
+
+@app.command("dpo")
+def dpo_command(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, force: ForceOption = False) -> None:
+    """Train the adapter further on preference pairs: runs/<recipe>/dpo. Does nothing unless dpo.enabled is true."""
+    settings = load_recipe(recipe, overrides or ())
+    if not settings.dpo.enabled:
+        console.print("[dim]dpo.enabled is false, skipped[/dim]")
+        return
+    manifest, trained = align(settings, force=force)
+    report(settings.run / "dpo", manifest, trained)
+    found = manifest.results
+    console.print(
+        f"  DPO loss {found['dpo_loss_before']} → {found['dpo_loss']}, "
+        f"{found['reward_accuracy']:.0%} of held-out pairs told apart ({found['steps']} steps)"
     )
 
 

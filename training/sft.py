@@ -58,10 +58,10 @@ def fit(recipe: Recipe, folder: Path) -> dict[str, Any]:
         trainer.train(resume_from_checkpoint=checkpoint)
     refuse_untrained(trainer.model)
     trainer.save_model(str(folder))
-    history = [_without_times(entry) for entry in trainer.state.log_history]
+    history = [without_times(entry) for entry in trainer.state.log_history]
     trained = [list(ids) for ids in trainer.train_dataset["input_ids"]]
     write_text(folder / PROMPT_FILE, json.dumps(prompt_record(tokenizer, trained), ensure_ascii=False, indent=1))
-    _tidy(folder)
+    tidy(folder)
     write_text(folder / "log.json", json.dumps(history, indent=1))
     draw_loss(history, folder / "loss.png", title=f"{recipe.name}: LoRA on {len(rows['train'])} rows")
     after = [entry["eval_loss"] for entry in history if "eval_loss" in entry][-1]
@@ -226,7 +226,7 @@ def _lora(recipe: Recipe, tokens: list[int]) -> LoraConfig:
     )
 
 
-def _without_times(entry: dict[str, Any]) -> dict[str, Any]:
+def without_times(entry: dict[str, Any]) -> dict[str, Any]:
     """Drop wall-clock figures, so that the same seed gives the same artefact, id included."""
     return {key: value for key, value in entry.items() if not key.endswith(("_runtime", "_per_second", "_time"))}
 
@@ -239,8 +239,8 @@ def _is_complete(checkpoint: Path) -> bool:
     return True
 
 
-def _tidy(folder: Path) -> None:
-    """Keep the adapter alone: the tokenizer is the base's, training_args.bin a pickle, the checkpoints are spent.
+def tidy(folder: Path, *also: str) -> None:
+    """Keep the adapter and files named besides: the tokenizer is the base's, training_args.bin a pickle.
 
     PEFT writes its set of target modules in random order; sorted, the same seed gives the same file.
     """
@@ -250,5 +250,5 @@ def _tidy(folder: Path) -> None:
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name not in KEPT:
+        elif path.name not in (*KEPT, *also):
             path.unlink()

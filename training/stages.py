@@ -1,4 +1,4 @@
-"""The `base` and `adapter` stages. Torch is imported only when there is something to do."""
+"""The `base`, `adapter` and `dpo` stages. Torch is imported only when there is something to do."""
 
 from pathlib import Path
 from typing import Any
@@ -52,4 +52,24 @@ def train(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tuple
         build=fill,
         force=force,
         keep_partial=resume,
+    )
+
+
+def align(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
+    """Train the adapter further on preference pairs; return the manifest and whether it was done now."""
+
+    def fill(folder: Path) -> dict[str, Any]:
+        with console.status("loading torch and TRL"):
+            from training.dpo import align as align_into
+
+        return align_into(recipe, folder)
+
+    run, failures = recipe.run, recipe.dpo.failures
+    return run_stage(
+        run / "dpo",
+        recipe=recipe.name,
+        settings={**recipe.dpo.model_dump(mode="json"), "load_in_4bit": recipe.train.load_in_4bit, "seed": recipe.seed},
+        inputs={name: run / name for name in MADE_FROM["dpo"]} | ({"failures": failures} if failures else {}),
+        build=fill,
+        force=force,
     )

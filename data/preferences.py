@@ -1,0 +1,128 @@
+"""Preference pairs for DPO: for a reading a message to prefer, and one to avoid, of the kinds that the original met.
+
+Rejected texts are composed to be wrong, each for one reason, or are the model's own failures from an evaluation. Like
+all training data they may be composed by a program; what the board shows may not.
+"""
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.compose import activities_for, compose, opening
+from data.corpus import Row, Split, handwritten
+from data.errors import CorpusError
+from data.message import check_message
+from data.prompt import build_messages
+from data.reading import Reading
+from data.sense import BANDS, activities, band_of
+
+# What the original's first model kept saying; no check refuses it, it is only dull.
+AWKWARD = ("공원에서 활동하세요.", "공원 산책하기 좋아요.", "공원 벤치에서 쉬어가세요.")
+LABELLED = ("**전광판 메시지:** {0}", "출력: {0}", "{0}\n---\n{1}", "{0} (또는) {1}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One preference: `chosen` over `rejected`, and the kind of fault."""
+
+    reading: Reading
+    chosen: str
+    rejected: str
+    kind: str
+
+    def as_conversation(self) -> dict[str, Any]:
+        """Return the pair as TRL's conversational preference."""
+        return {
+            "prompt": build_messages(self.reading),
+            "chosen": [{"role": "assistant", "content": self.chosen}],
+            "rejected": [{"role": "assistant", "content": self.rejected}],
+            "kind": self.kind,
+        }
+
+
+def pairs(rows: list[Row], count: int, seed: int, failures: Path | None = None) -> list[Pair]:
+    """Return `count` composed pairs, every kind in turn, and one for each own failure.
+
+    Args:
+        rows: training rows, whose messages are preferred.
+        count: how many to compose.
+        seed: of rows and wordings.
+        failures: answers.jsonl of a gate or a ladder; its wrong answers are rejected texts.
+
+    Raises:
+        CorpusError: the file cannot be read.
+    """
+    rng = random.Random(seed)
+    kinds = list(REJECTED)
+    changed = [row for row in rows if row.reading.change]  # without a change there is no number to get wrong
+    composed = [_composed(rng.choice(changed), kinds[index % len(kinds)], rng) for index in range(count)]
+    return composed + (_own(failures, rng) if failures else [])
+
+
+def _composed(row: Row, kind: str, rng: random.Random) -> Pair:
+    return Pair(row.reading, row.message, REJECTED[kind](row, rng), kind)
+
+
+def _wrong_number(row: Row, rng: random.Random) -> str:
+    size = abs(row.reading.change)
+    other = rng.choice([n for n in (size - 2, size - 1, size + 1, size + 2, size + 10) if n > 0])
+    return row.message.replace(f"{size}도", f"{other}도", 1)
+
+
+def _wrong_direction(row: Row, rng: random.Random) -> str:
+    return compose(Reading(row.reading.today + row.reading.change, row.reading.today), rng)
+
+
+def _labelled(row: Row, rng: random.Random) -> str:
+    return rng.choice(LABELLED).format(row.message, compose(row.reading, rng))
+
+
+def _off_temperature(row: Row, rng: random.Random) -> str:
+    """Return the right opening with an activity from at least two bands away."""
+    here = BANDS.index(band_of(row.reading.today))
+    far = [activity.text for activity in activities() if abs(BANDS.index(activity.band) - here) > 1]
+    while True:
+        text = f"{opening(row.reading, rng)} {rng.choice(far)}"
+        if check_message(text, row.reading):  # a word of advice may fit any weather
+            return text
+
+
+def _awkward(row: Row, rng: random.Random) -> str:
+    return f"{opening(row.reading, rng)} {rng.choice(AWKWARD)}"
+
+
+def _repetitive(row: Row, rng: random.Random) -> str:
+    """Return a message that says one of its sentences twice."""
+    first, second = opening(row.reading, rng), rng.choice(activities_for(row.reading)).text
+    return rng.choice([f"{first} {first}", f"{first} {second} {second}"])
+
+
+REJECTED: dict[str, Callable[[Row, random.Random], str]] = {
+    "number": _wrong_number,
+    "direction": _wrong_direction,
+    "label": _labelled,
+    "off_temperature": _off_temperature,
+    "awkward": _awkward,
+    "repetitive": _repetitive,
+}
+
+
+def _own(path: Path, rng: random.Random) -> list[Pair]:
+    """Return a pair for every answer of a file that fails its checks; held-out readings stay held out."""
+    splits: tuple[Split, ...] = ("validation", "test")
+    held_out = {row.reading for split in splits for row in handwritten()[split]}
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        answers = [(Reading.of(line["yesterday"], line["today"]), str(line["text"])) for line in lines]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorpusError(
+            f"{path} cannot be read as answers: {error}.", "Give answers.jsonl of runs/…/gate or runs/…/eval."
+        ) from error
+    return [
+        Pair(reading, compose(reading, rng), text, "own")
+        for reading, text in dict.fromkeys(answers)
+        if reading not in held_out and text and check_message(text, reading)
+    ]

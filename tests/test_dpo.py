@@ -1,0 +1,111 @@
+"""DPO on the nano line: an adapter in the SFT adapter's place, with its provenance, and nothing unless asked for."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data.artefact import MADE_FROM, read_manifest, verify
+from data.errors import StageError
+from data.preferences import Pair
+from data.reading import Reading
+from data.recipe import load_recipe
+from tests.conftest import ROOT, run_room
+from training.dpo import prove_tokens, refuse_unchanged
+from training.tokens import load_tokenizer, row_ids
+
+NAME = "pytest-dpo"
+CHANGES = [f"name={NAME}", "dpo.enabled=true", "dpo.pairs=60", "dpo.learning_rate=1e-4"]
+OPTIONS = [part for change in CHANGES for part in ("--set", change)]
+NANO = ROOT / "training/base/nano"
+
+
+@pytest.fixture(scope="module")
+def run(line: Path) -> Path:
+    """Train on the session's SFT adapter, and fold."""
+    folder = ROOT / load_recipe(ROOT / "recipes/nano.yaml", CHANGES).run
+    shutil.rmtree(folder, ignore_errors=True)
+    for stage in ("data", "base", "adapter"):
+        shutil.copytree(line / stage, folder / stage)
+    for arguments in (("training", "dpo"), ("merge", "fold")):
+        done = run_room(*arguments, *OPTIONS)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_it_learns_to_tell_held_out_pairs_apart(run: Path) -> None:
+    found = read_manifest(run / "dpo").results
+    assert found["pairs"] == dict.fromkeys(found["pairs"], 10)
+    assert found["steps"] == 30
+    assert (
+        found["dpo_loss"] < found["dpo_loss_before"] == pytest.approx(0.6931, abs=1e-3)
+    )  # ln 2: it begins as the reference
+    assert found["reward_accuracy"] > 0.6
+    assert found["reward_margin"] > 0
+
+
+def test_it_is_one_ordinary_adapter_like_the_sft_one(run: Path) -> None:
+    names = {path.name for path in (run / "dpo").iterdir()}
+    assert names == {path.name for path in (run / "adapter").iterdir()} | {"preferences.jsonl"}
+    configs = [json.loads((run / stage / "adapter_config.json").read_text()) for stage in ("adapter", "dpo")]
+    assert {key for key in configs[0] if configs[0][key] != configs[1].get(key)} <= {"base_model_name_or_path"}
+    before, after = (load_file(run / stage / "adapter_model.safetensors") for stage in ("adapter", "dpo"))
+    assert before.keys() == after.keys()
+    assert not all(torch.equal(before[name], after[name]) for name in before)
+    assert (run / "dpo/prompt.json").read_bytes() == (run / "adapter/prompt.json").read_bytes()
+
+
+def test_the_fold_takes_it_and_says_so(run: Path) -> None:
+    merged = verify(run / "merged", full=True)
+    assert set(merged.inputs) == {*MADE_FROM["merged"], "dpo"}
+    assert {link.stage for link in merged.ancestors.values()} == {"data", "base", "adapter", "dpo"}
+    assert merged.results["max_logprob_difference"] < 0.5
+    assert f"| dpo | {read_manifest(run / 'dpo').id[:16]} |" in (run / "merged/README.md").read_text()
+
+
+def test_twice_changes_nothing(run: Path) -> None:
+    before = (run / "dpo/manifest.json").read_bytes()
+    done = run_room("training", "dpo", *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert "up to date" in done.stdout
+    assert (run / "dpo/manifest.json").read_bytes() == before
+
+
+def test_it_is_skipped_unless_asked_for() -> None:
+    done = run_room("training", "dpo", "--set", "name=pytest-no-dpo")
+    assert done.returncode == 0, done.stderr
+    assert "dpo.enabled is false" in done.stdout
+    assert not (ROOT / "runs/pytest-no-dpo").exists()
+
+
+def test_other_tokens_than_the_templates_are_refused() -> None:
+    tokenizer = load_tokenizer(NANO)
+    pair = Pair(Reading(10, 20), "어제보다 10도 올라 화창합니다. 벤치에서 여유를 즐기세요.", "출력: 네.", "label")
+    talk = pair.as_conversation()
+    row: dict[str, Any] = {}
+    for side in ("chosen", "rejected"):
+        ids, prompt = row_ids(tokenizer, {"prompt": talk["prompt"], "completion": talk[side]})
+        row |= {"prompt_ids": ids[:prompt], f"{side}_ids": ids[prompt:]}
+    prove_tokens(tokenizer, [pair], [row], 512)
+    for damaged in (row | {"chosen_ids": row["chosen_ids"][:-1]}, row | {"rejected_ids": [*row["rejected_ids"], 1]}):
+        with pytest.raises(StageError, match="differ from the chat template"):
+            prove_tokens(tokenizer, [pair], [damaged], 512)
+    with pytest.raises(StageError, match=r"dpo\.max_length"):
+        prove_tokens(tokenizer, [pair], [row], 32)
+
+
+def test_an_adapter_that_did_not_move_is_refused() -> None:
+    named = {"a.default.weight": torch.ones(2), "a.ref.weight": torch.ones(2)}
+
+    class Fake:
+        def named_parameters(self) -> Any:
+            return named.items()
+
+    with pytest.raises(StageError, match="learned nothing"):
+        refuse_unchanged(Fake())
+    named["a.default.weight"] = torch.zeros(2)
+    refuse_unchanged(Fake())

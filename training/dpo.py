@@ -1,0 +1,143 @@
+"""The `dpo` stage: TRL DPO on preference pairs, on top of the SFT adapter, which is also the reference.
+
+In: runs/<recipe>/data, base and adapter. Out: one ordinary LoRA adapter in the SFT adapter's place, the pairs, the log.
+The tokens are proven to be the template's, with nothing after the end of a turn, before the first step.
+"""
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import PreTrainedTokenizerBase, ProgressCallback
+from trl import DPOConfig, DPOTrainer
+
+from data.artefact import write_text
+from data.corpus import training_sets
+from data.errors import StageError
+from data.preferences import Pair, pairs
+from data.prompt import PROMPT_FILE
+from data.recipe import Recipe
+from training.plot import draw_loss
+from training.sft import CHECKPOINTS, Bar, load_base, out_of_memory_advice, tidy, without_times
+from training.tokens import load_tokenizer, row_ids
+
+
+def align(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """Train into the folder; return measurements, rewards in nats on pairs of held-out readings."""
+    base, adapter = recipe.run / "base", recipe.run / "adapter"
+    tokenizer = load_tokenizer(base)
+    chosen = preference_pairs(recipe)
+    trainer = DPOTrainer(
+        model=PeftModel.from_pretrained(load_base(base, recipe), str(adapter), is_trainable=True),
+        args=_arguments(recipe, folder, len(chosen["train"])),
+        train_dataset=_dataset(chosen["train"]),
+        eval_dataset=_dataset(chosen["validation"]),
+        processing_class=tokenizer,
+    )
+    for name, wanted in (("train_dataset", chosen["train"]), ("eval_dataset", chosen["validation"])):
+        cut = getattr(trainer, name).map(_end_with_turn, fn_kwargs={"end": tokenizer.eos_token_id})
+        setattr(trainer, name, cut)
+        prove_tokens(tokenizer, wanted, cut, recipe.dpo.max_length)
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Bar)
+    with out_of_memory_advice():
+        before = trainer.evaluate()
+        trainer.train()
+        after = trainer.evaluate()
+    refuse_unchanged(trainer.model)
+    trainer.save_model(str(folder))
+    lines = [json.dumps(pair.as_conversation(), ensure_ascii=False) for pair in chosen["train"]]
+    write_text(folder / "preferences.jsonl", "".join(f"{line}\n" for line in lines))
+    history = [without_times(entry) for entry in trainer.state.log_history]
+    shutil.copyfile(adapter / PROMPT_FILE, folder / PROMPT_FILE)
+    tidy(folder, "preferences.jsonl")
+    write_text(folder / "log.json", json.dumps(history, indent=1))
+    draw_loss(history, folder / "loss.png", title=f"{recipe.name}: DPO on {len(chosen['train'])} pairs")
+    return {
+        "pairs": dict(Counter(pair.kind for pair in chosen["train"])),
+        "steps": trainer.state.global_step,
+        "dpo_loss_before": round(before["eval_loss"], 4),
+        "dpo_loss": round(after["eval_loss"], 4),
+        "reward_accuracy": round(after["eval_rewards/accuracies"], 4),
+        "reward_margin": round(after["eval_rewards/margins"], 4),
+    }
+
+
+def preference_pairs(recipe: Recipe) -> dict[str, list[Pair]]:
+    """Return the pairs of the training rows and, to measure on, of the validation rows."""
+    sets = training_sets(recipe.data.set, recipe.data.rows, recipe.seed)
+    return {
+        "train": pairs(sets["train"], recipe.dpo.pairs, recipe.seed, recipe.dpo.failures),
+        "validation": pairs(sets["validation"], 4 * len(sets["validation"]), recipe.seed + 1),
+    }
+
+
+def prove_tokens(tokenizer: PreTrainedTokenizerBase, wanted: list[Pair], prepared: Any, max_length: int) -> None:
+    """Check that the trainer's tokens are the template's, up to and including the end of the turn.
+
+    Raises:
+        StageError: they are not, or a pair is too long.
+    """
+    for pair, row in zip(wanted, prepared, strict=True):
+        talk = pair.as_conversation()
+        for side in ("chosen", "rejected"):
+            ids, prompt = row_ids(tokenizer, {"prompt": talk["prompt"], "completion": talk[side]})
+            if len(ids) > max_length:
+                raise StageError(f"A pair has {len(ids)} tokens, more than dpo.max_length.", "Raise dpo.max_length.")
+            if (row["prompt_ids"], row[f"{side}_ids"]) != (ids[:prompt], ids[prompt:]):
+                raise StageError(
+                    f"The trainer's tokens of a {side} message differ from the chat template's.",
+                    "Check the tokenizer's chat template and TRL's version; nothing was trained.",
+                )
+
+
+def refuse_unchanged(model: Any) -> None:
+    """Refuse an adapter that is still the SFT adapter, of which TRL keeps a copy named `ref`.
+
+    Raises:
+        StageError: no parameter moved.
+    """
+    found = dict(model.named_parameters())
+    trained = [name for name in found if ".default." in name]
+    if all(torch.equal(found[name], found[name.replace(".default.", ".ref.")]) for name in trained):
+        raise StageError("DPO learned nothing: no gradient reached the adapter.", "Check dpo.* and the versions.")
+
+
+def _end_with_turn(row: dict[str, Any], end: int) -> dict[str, Any]:
+    """Cut what a template puts after the last end-of-turn token: the server stops before it."""
+    sides = ("chosen_ids", "rejected_ids")
+    return {side: row[side][: len(row[side]) - row[side][::-1].index(end)] for side in sides}
+
+
+def _dataset(chosen: list[Pair]) -> Dataset:
+    rows = [pair.as_conversation() for pair in chosen]
+    return Dataset.from_list([{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows])
+
+
+def _arguments(recipe: Recipe, folder: Path, count: int) -> DPOConfig:
+    settings = recipe.dpo
+    steps = max(1, int(count * settings.epochs / (settings.batch_size * settings.gradient_accumulation)))
+    cuda = torch.cuda.is_available()
+    return DPOConfig(
+        output_dir=str(folder / CHECKPOINTS),
+        beta=settings.beta,
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        learning_rate=settings.learning_rate,
+        max_length=settings.max_length,
+        gradient_checkpointing=recipe.train.gradient_checkpointing,
+        use_cpu=not cuda,
+        bf16=cuda,
+        logging_steps=max(1, steps // 50),
+        save_strategy="no",
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        report_to="none",
+    )
