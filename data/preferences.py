@@ -50,7 +50,7 @@ def pairs(rows: list[Row], count: int, seed: int, failures: Path | None = None) 
         rows: training rows, whose messages are preferred.
         count: how many to compose.
         seed: of rows and wordings.
-        failures: answers.jsonl of a gate or a ladder; its wrong answers are rejected texts.
+        failures: answers.jsonl of a gate, whose wrong answers are rejected texts; a ladder's would add the base's.
 
     Raises:
         CorpusError: the file cannot be read.
@@ -119,7 +119,7 @@ def _own(path: Path, rng: random.Random) -> list[Pair]:
         answers = [(Reading.of(line["yesterday"], line["today"]), str(line["text"])) for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorpusError(
-            f"{path} cannot be read as answers: {error}.", "Give answers.jsonl of runs/…/gate or runs/…/eval."
+            f"{path} cannot be read as answers: {error}.", "Give a copy of answers.jsonl of runs/…/gate."
         ) from error
     return [
         Pair(reading, compose(reading, rng), text, "own")

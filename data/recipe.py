@@ -69,7 +69,7 @@ class DpoSection(Section):
 
     enabled: bool = False  # docs/LOG.md has what it bought and what it cost
     pairs: int = Field(default=300, ge=1)  # composed: wrong number, direction, label, temperature; awkward, repetitive
-    failures: Path | None = None  # answers.jsonl of a gate or ladder: the model's own wrong answers are rejected too
+    failures: Path | None = None  # a copy of a gate's answers.jsonl: its wrong answers are rejected too
     beta: float = Field(default=0.1, gt=0)  # how strongly it is held to the SFT adapter
     epochs: float = Field(default=1, gt=0)
     batch_size: int = Field(default=2, ge=1)

@@ -53,7 +53,9 @@ def serve(
     run_recipe = load_recipe(recipe, overrides or ())
     rung = rung or wanted_rung(settings, run_recipe)
     if become:
-        prepare(run_recipe, settings, rung, full=verify == "full")[0].become()
+        ready, _, note = prepare(run_recipe, settings, rung, full=verify == "full")
+        print(note, end="\n" if note else "", flush=True)
+        ready.become()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with ExitStack() as stack:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from data.artefact import verify
-from data.errors import ServiceError
+from data.errors import GateError, ServiceError
 from data.gate import check_gate
 from data.prompt import PROMPT_FILE
 from data.recipe import Recipe
@@ -51,8 +51,8 @@ def prepare(
     """
     cpu = on_cpu()
     checkpoint, note, extra = _checkpoint(recipe, rung, cpu=cpu, full=full)
-    if rung is Rung.AWQ and not settings.allow_failed_gate:
-        check_gate(recipe.run)
+    if rung is Rung.AWQ:
+        note = " ".join(filter(None, (note, _ungated(recipe, allowed=settings.allow_failed_gate))))
     check_port(settings.host, settings.port)
     if cpu:
         check_memory(recipe, checkpoint)
@@ -88,6 +88,21 @@ def wanted_rung(settings: ServeSettings, recipe: Recipe) -> Rung:
     if not settings.use_finetuned:
         return Rung.BASE
     return {"4bit": Rung.AWQ, "8bit": Rung.EIGHT_BIT, "none": Rung.MERGED}[settings.quantization]
+
+
+def _ungated(recipe: Recipe, *, allowed: bool) -> str:
+    """Return what the operator must know of a checkpoint that did not pass the gate.
+
+    Raises:
+        GateError: it did not, and that is not allowed.
+    """
+    try:
+        check_gate(recipe.run)
+    except GateError as error:
+        if not allowed:
+            raise
+        return f"{error.what} Served all the same, as asked."
+    return ""
 
 
 def _checkpoint(recipe: Recipe, rung: Rung, *, cpu: bool, full: bool) -> tuple[Path, str, list[str]]:

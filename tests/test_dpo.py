@@ -10,12 +10,18 @@ import torch
 from safetensors.torch import load_file
 
 from data.artefact import MADE_FROM, read_manifest, verify
-from data.errors import StageError
+from data.errors import RecipeError, StageError
 from data.preferences import Pair
 from data.reading import Reading
 from data.recipe import load_recipe
+from merge.adapter import read_adapter
 from tests.conftest import ROOT, run_room
-from training.dpo import prove_tokens, refuse_unchanged
+from tests.kormo_like import BOS, write_tokenizer
+from tests.test_sft import prepared
+from tests.tiny import tiny_llama, write_kormo
+from training import dpo
+from training.dpo import prove_tokens, refuse_other_reference, refuse_unchanged
+from training.stages import align, own_failures, train
 from training.tokens import load_tokenizer, row_ids
 
 NAME = "pytest-dpo"
@@ -94,8 +100,9 @@ def test_other_tokens_than_the_templates_are_refused() -> None:
     for damaged in (row | {"chosen_ids": row["chosen_ids"][:-1]}, row | {"rejected_ids": [*row["rejected_ids"], 1]}):
         with pytest.raises(StageError, match="differ from the chat template"):
             prove_tokens(tokenizer, [pair], [damaged], 512)
-    with pytest.raises(StageError, match=r"dpo\.max_length"):
-        prove_tokens(tokenizer, [pair], [row], 32)
+    for left in ([row], []):  # TRL leaves a pair out if its prompt alone is too long
+        with pytest.raises(StageError, match=r"dpo\.max_length"):
+            prove_tokens(tokenizer, [pair], left, 32)
 
 
 def test_an_adapter_that_did_not_move_is_refused() -> None:
@@ -109,3 +116,56 @@ def test_an_adapter_that_did_not_move_is_refused() -> None:
         refuse_unchanged(Fake())
     named["a.default.weight"] = torch.zeros(2)
     refuse_unchanged(Fake())
+
+
+def test_qlora_loses_no_step_to_rounding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = prepared(monkeypatch, tmp_path, "train.load_in_4bit=true", "dpo.enabled=true", "dpo.pairs=24")
+    train(recipe)
+    found = align(recipe)[0].results
+    assert found["dpo_loss_before"] == pytest.approx(0.6931, abs=1e-4)
+    before, after = (load_file(recipe.run / stage / "adapter_model.safetensors") for stage in ("adapter", "dpo"))
+    moved = torch.cat([(before[name] != after[name]).flatten() for name in before]).float().mean()
+    assert moved > 0.99
+    verify(recipe.run / "dpo", full=True)
+
+
+def test_rows_of_new_tokens_are_trained_and_in_the_reference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = write_kormo(tmp_path / "kormo", tiny_llama(BOS + 154))
+    write_tokenizer(NANO, source)
+    chatml = (f"base.path={source}", "base.chat_format=chatml", "train.lora.new_tokens=true")
+    recipe = prepared(monkeypatch, tmp_path, *chatml, "train.learning_rate=0.01", "dpo.enabled=true", "dpo.pairs=6")
+    train(recipe)
+    few = {split: found[:6] for split, found in dpo.preference_pairs(recipe).items()}  # the vocabulary makes it slow
+    monkeypatch.setattr(dpo, "preference_pairs", lambda _: few)
+    found = align(recipe)[0].results
+    assert found["dpo_loss_before"] == pytest.approx(0.6931, abs=1e-4)
+    before, after = (load_file(recipe.run / stage / "adapter_model.safetensors") for stage in ("adapter", "dpo"))
+    rows = [name for name in before if "trainable_tokens" in name]
+    assert len(rows) == 2
+    assert before.keys() == after.keys()
+    assert not any(torch.equal(before[name], after[name]) for name in rows)
+    assert read_adapter(recipe.run / "dpo").rows.keys() == {"model.embed_tokens.weight", "lm_head.weight"}
+
+
+def test_another_reference_is_refused() -> None:
+    refuse_other_reference(0.6932)
+    with pytest.raises(StageError, match="reference is not the SFT adapter"):
+        refuse_other_reference(0.6887)
+
+
+def test_failures_must_be_there_and_outside_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def failures(path: str) -> dict[str, Path]:
+        return own_failures(load_recipe(ROOT / "recipes/nano.yaml", [f"dpo.failures={path}"]))
+
+    inside = Path("runs/nano/gate/answers.jsonl")
+    inside.parent.mkdir(parents=True)
+    for path in (inside, Path("answers.jsonl")):
+        path.write_text("")
+    assert failures("null") == {}
+    assert failures("answers.jsonl") == {"failures": Path("answers.jsonl")}
+    with pytest.raises(RecipeError, match=r"there is no file missing\.jsonl"):
+        failures("missing.jsonl")
+    with pytest.raises(RecipeError, match="written again after DPO"):
+        failures(str(inside))

@@ -151,7 +151,11 @@ def test_the_server_asks_for_the_verdict_unless_told_otherwise(run: Recipe) -> N
     publish(run, "gate", verdict(False))
     with pytest.raises(GateError):
         prepare(run, ServeSettings(port=8765), Rung.AWQ)
-    assert prepare(run, ServeSettings(port=8765, allow_failed_gate=True), Rung.AWQ)[1] == run.run / "awq"
+    _, checkpoint, note = prepare(run, ServeSettings(port=8765, allow_failed_gate=True), Rung.AWQ)
+    assert checkpoint == run.run / "awq"
+    assert "did not pass the gate" in note
+    publish(run, "gate", verdict(True))
+    assert prepare(run, ServeSettings(port=8765), Rung.AWQ)[2] == ""
     assert prepare(run, ServeSettings(port=8765), Rung.MERGED)[1] == run.run / "merged"  # for comparison only
 
 

@@ -5,6 +5,7 @@ The tokens are proven to be the template's, with nothing after the end of a turn
 """
 
 import json
+import math
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -23,8 +24,10 @@ from data.preferences import Pair, pairs
 from data.prompt import PROMPT_FILE
 from data.recipe import Recipe
 from training.plot import draw_loss
-from training.sft import CHECKPOINTS, Bar, load_base, out_of_memory_advice, tidy, without_times
+from training.sft import CHECKPOINTS, Bar, load_base, open_head, out_of_memory_advice, tidy, without_times
 from training.tokens import load_tokenizer, row_ids
+
+SIDES = ("chosen", "rejected")
 
 
 def align(recipe: Recipe, folder: Path) -> dict[str, Any]:
@@ -39,6 +42,8 @@ def align(recipe: Recipe, folder: Path) -> dict[str, Any]:
         eval_dataset=_dataset(chosen["validation"]),
         processing_class=tokenizer,
     )
+    open_head(trainer.model)
+    begin_as_reference(trainer.model)
     for name, wanted in (("train_dataset", chosen["train"]), ("eval_dataset", chosen["validation"])):
         cut = getattr(trainer, name).map(_end_with_turn, fn_kwargs={"end": tokenizer.eos_token_id})
         setattr(trainer, name, cut)
@@ -47,6 +52,7 @@ def align(recipe: Recipe, folder: Path) -> dict[str, Any]:
     trainer.add_callback(Bar)
     with out_of_memory_advice():
         before = trainer.evaluate()
+        refuse_other_reference(before["eval_loss"])
         trainer.train()
         after = trainer.evaluate()
     refuse_unchanged(trainer.model)
@@ -83,12 +89,16 @@ def prove_tokens(tokenizer: PreTrainedTokenizerBase, wanted: list[Pair], prepare
     Raises:
         StageError: they are not, or a pair is too long.
     """
-    for pair, row in zip(wanted, prepared, strict=True):
-        talk = pair.as_conversation()
-        for side in ("chosen", "rejected"):
-            ids, prompt = row_ids(tokenizer, {"prompt": talk["prompt"], "completion": talk[side]})
-            if len(ids) > max_length:
-                raise StageError(f"A pair has {len(ids)} tokens, more than dpo.max_length.", "Raise dpo.max_length.")
+    talks = [pair.as_conversation() for pair in wanted]
+    expected = [
+        {side: row_ids(tokenizer, {"prompt": talk["prompt"], "completion": talk[side]}) for side in SIDES}
+        for talk in talks
+    ]
+    longest = max(len(ids) for sides in expected for ids, _ in sides.values())
+    if longest > max_length:  # first of all: TRL leaves out a pair of which nothing but the prompt would be left
+        raise StageError(f"A pair has {longest} tokens, more than dpo.max_length.", "Raise dpo.max_length.")
+    for sides, row in zip(expected, prepared, strict=True):
+        for side, (ids, prompt) in sides.items():
             if (row["prompt_ids"], row[f"{side}_ids"]) != (ids[:prompt], ids[prompt:]):
                 raise StageError(
                     f"The trainer's tokens of a {side} message differ from the chat template's.",
@@ -96,27 +106,55 @@ def prove_tokens(tokenizer: PreTrainedTokenizerBase, wanted: list[Pair], prepare
                 )
 
 
+def begin_as_reference(model: Any) -> None:
+    """Make TRL's frozen copy of the adapter, `ref`, equal to the adapter, both in fp32.
+
+    TRL leaves the rows of new tokens out of the copy; and it rounds a QLoRA adapter to bf16, in which steps as small as
+    DPO's round to nothing (58 % of the nano adapter's weights never moved).
+    """
+    for trained, reference in _twins(model):
+        trained.data = trained.data.float()
+        reference.data = trained.data.clone()
+
+
+def refuse_other_reference(loss: float) -> None:
+    """Refuse to train against anything but the SFT adapter: with itself as the reference every pair's loss is ln 2.
+
+    Raises:
+        StageError: the loss before the first step is another.
+    """
+    if abs(loss - math.log(2)) > 0.001:
+        raise StageError(
+            f"DPO's loss begins at {loss:.4f} instead of ln 2: its reference is not the SFT adapter.",
+            "Check the versions of TRL and PEFT; nothing was trained.",
+        )
+
+
 def refuse_unchanged(model: Any) -> None:
-    """Refuse an adapter that is still the SFT adapter, of which TRL keeps a copy named `ref`.
+    """Refuse an adapter that is still the SFT adapter.
 
     Raises:
         StageError: no parameter moved.
     """
-    found = dict(model.named_parameters())
-    trained = [name for name in found if ".default." in name]
-    if all(torch.equal(found[name], found[name.replace(".default.", ".ref.")]) for name in trained):
+    if all(torch.equal(trained, reference) for trained, reference in _twins(model)):
         raise StageError("DPO learned nothing: no gradient reached the adapter.", "Check dpo.* and the versions.")
+
+
+def _twins(model: Any) -> list[tuple[Any, Any]]:
+    """Return each of the adapter's parameters with the reference's; rows of new tokens end in the adapter's name."""
+    found = dict(model.named_parameters())
+    return [(found[name], found[name.replace(".default", ".ref")]) for name in found if ".default" in name]
 
 
 def _end_with_turn(row: dict[str, Any], end: int) -> dict[str, Any]:
     """Cut what a template puts after the last end-of-turn token: the server stops before it."""
-    sides = ("chosen_ids", "rejected_ids")
+    sides = [f"{side}_ids" for side in SIDES]
     return {side: row[side][: len(row[side]) - row[side][::-1].index(end)] for side in sides}
 
 
 def _dataset(chosen: list[Pair]) -> Dataset:
     rows = [pair.as_conversation() for pair in chosen]
-    return Dataset.from_list([{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows])
+    return Dataset.from_list([{key: row[key] for key in ("prompt", *SIDES)} for row in rows])
 
 
 def _arguments(recipe: Recipe, folder: Path, count: int) -> DPOConfig:

@@ -46,9 +46,7 @@ def fit(recipe: Recipe, folder: Path) -> dict[str, Any]:
     )
     for name in ("train_dataset", "eval_dataset"):
         setattr(trainer, name, getattr(trainer, name).map(_end_with_turn, fn_kwargs={"end": tokenizer.eos_token_id}))
-    head = trainer.model.get_output_embeddings()
-    if not hasattr(head, "bias"):
-        head.bias = None  # TRL's fused loss asks for it, and PEFT's wrapper for new tokens shows only the weight
+    open_head(trainer.model)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(Bar)
     prove_labels(trainer, tokenizer, rows["train"], recipe.train.max_length)
@@ -128,6 +126,13 @@ def out_of_memory_advice() -> Iterator[None]:
             "Set train.batch_size=1 and train.gradient_accumulation=2, then train.gradient_checkpointing=true; "
             "on a GPU also train.load_in_4bit=true.",
         ) from error
+
+
+def open_head(model: Any) -> None:
+    """Give the head the bias that TRL's fused loss asks for: PEFT's wrapper for new tokens shows only the weight."""
+    head = model.get_output_embeddings()
+    if not hasattr(head, "bias"):
+        head.bias = None
 
 
 def last_checkpoint(folder: Path) -> str | None:

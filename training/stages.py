@@ -5,6 +5,7 @@ from typing import Any
 
 from data.artefact import MADE_FROM, Manifest, run_stage
 from data.cli import console
+from data.errors import RecipeError
 from data.recipe import Recipe
 from training.kormo import checkpoint_files, import_checkpoint
 
@@ -64,12 +65,34 @@ def align(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
 
         return align_into(recipe, folder)
 
-    run, failures = recipe.run, recipe.dpo.failures
+    run = recipe.run
     return run_stage(
         run / "dpo",
         recipe=recipe.name,
         settings={**recipe.dpo.model_dump(mode="json"), "load_in_4bit": recipe.train.load_in_4bit, "seed": recipe.seed},
-        inputs={name: run / name for name in MADE_FROM["dpo"]} | ({"failures": failures} if failures else {}),
+        inputs={name: run / name for name in MADE_FROM["dpo"]} | own_failures(recipe),
         build=fill,
         force=force,
     )
+
+
+def own_failures(recipe: Recipe) -> dict[str, Path]:
+    """Return dpo.failures as a stage's input, or none.
+
+    Raises:
+        RecipeError: there is no such file, or it belongs to this very run.
+    """
+    path = recipe.dpo.failures
+    if path is None:
+        return {}
+    if not path.is_file():
+        raise RecipeError(
+            f"dpo.failures: there is no file {path}.",
+            "Give a copy of a gate's answers.jsonl, which `make merge` writes.",
+        )
+    if path.resolve().is_relative_to(recipe.run.resolve()):
+        raise RecipeError(
+            f"dpo.failures: {path} is written again after DPO, so that every run would train on something else.",
+            f"Copy it out of {recipe.run} first.",
+        )
+    return {"failures": path}
