@@ -27,6 +27,7 @@ from data.reading import usual_grid
 from data.recipe import Recipe, load_recipe
 
 ROUND_TO_NEAREST = "round to nearest"
+UNREFUSED = ("quantize.max_loss_ratio=100", "quantize.max_over_rounding=100")  # what loses is measured, not refused
 COLUMNS = ("right", "fits_temperature", "passes", "distinct", "commonest_activity", "distinct_2", "elements")
 
 
@@ -48,9 +49,7 @@ QUANTIZED: dict[str, dict[str, list[str]]] = {
         "English text (LICENSE)": ["quantize.calibration_text=LICENSE"],
         ROUND_TO_NEAREST: [],
     },
-    "duo_scaling": {
-        value: [f"quantize.duo_scaling={value}", "quantize.max_loss_ratio=100"] for value in ("false", "true")
-    },
+    "duo_scaling": {value: [f"quantize.duo_scaling={value}"] for value in ("false", "true")},
     "group_size": {str(n): [f"quantize.group_size={n}"] for n in (32, 64, 128)},
 }
 SAMPLED: dict[str, list[Any]] = {
@@ -96,7 +95,7 @@ def varied(path: Path, name: str, rounds: int) -> str:
         slug = "".join(char if char.isalnum() else "-" for char in label.lower())
         options = [
             f"--recipe={path}",
-            *(f"--set={o}" for o in [f"name=ablate-{name.replace('_', '-')}-{slug}", *overrides]),
+            *(f"--set={o}" for o in [f"name=ablate-{name.replace('_', '-')}-{slug}", *overrides, *UNREFUSED]),
         ]
         variant = load_recipe(path, [option.removeprefix("--set=") for option in options[1:]])
         rung = "awq"

@@ -78,10 +78,11 @@ def wrong_template(source: Recipe, broken: Recipe) -> str:
 
 
 def untrained_stop(source: Recipe, broken: Recipe) -> str:
-    """Train without the end-of-turn label."""
+    """Train on a base that never learned its end-of-turn marker, as new markers are, and leave it out of the labels."""
     from training import sft
 
-    _borrow(source, broken, "data", "base")
+    _borrow(source, broken, "data")
+    _base_without_stop(source, broken)
     learned = sft._end_with_turn
 
     def forget(row: dict[str, list[int]], end: int) -> dict[str, list[int]]:
@@ -96,10 +97,29 @@ def untrained_stop(source: Recipe, broken: Recipe) -> str:
     return earlier
 
 
+def _base_without_stop(source: Recipe, broken: Recipe) -> None:
+    """Publish the base with the marker's row at zero: that is how an added token begins."""
+    from safetensors.torch import load_file, save_file
+
+    from training.tokens import load_tokenizer
+
+    def fill(folder: Path) -> dict[str, Any]:
+        shutil.copytree(source.run / "base", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        tensors = load_file(folder / "model.safetensors")
+        tensors["model.embed_tokens.weight"][load_tokenizer(folder).eos_token_id] = 0
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        return {}
+
+    run_stage(broken.run / "base", recipe=broken.name, settings={"stop": "none"}, inputs={}, build=fill, force=True)
+
+
 def english_calibration(source: Recipe, broken: Recipe) -> str:
     """Calibrate the quantization on an English text."""
     _borrow(source, broken, "data", "base", "adapter", "merged")
-    return _refused(lambda: quantize_merged(broken, force=True))
+    earlier = _refused(lambda: quantize_merged(broken, force=True))
+    with patch("merge.stages.refuse_lossy"):
+        quantize_merged(broken, force=True)
+    return earlier
 
 
 def shuffled_labels(source: Recipe, broken: Recipe) -> str:
@@ -142,8 +162,9 @@ def _borrow(source: Recipe, broken: Recipe, *stages: str) -> None:
 
 
 def _finish(broken: Recipe) -> None:
-    merge(broken)
-    quantize_merged(broken)
+    with patch("merge.stages.refuse_lossy"):
+        merge(broken, force=True)
+        quantize_merged(broken, force=True)
 
 
 def _refused(step: Callable[[], Any]) -> str:

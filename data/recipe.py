@@ -98,6 +98,8 @@ class QuantizeSection(Section):
     calibration_length: int = Field(default=256, ge=16)  # tokens per block
     calibration_text: Path | None = None  # a text file instead of own rows, for comparison: the gate refuses the result
     max_loss_ratio: float = Field(default=1.10, ge=1)  # held-out loss, quantized / merged
+    # held-out loss, AWQ / plain rounding; half a percent is within the spread between calibration samples
+    max_over_rounding: float = Field(default=1.005, ge=1)
 
 
 class GenerationSection(Section):

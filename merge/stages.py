@@ -12,7 +12,7 @@ from data.artefact import MADE_FROM, Manifest, read_manifest, run_stage, write_t
 from data.cli import console
 from data.errors import StageError
 from data.prompt import PROMPT_FILE
-from data.recipe import Fold, GenerationSection, Recipe
+from data.recipe import Fold, GenerationSection, QuantizeSection, Recipe
 from training.kormo import TOKENIZER_FILES, end_tokens, read_json
 
 
@@ -74,7 +74,7 @@ def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, b
                 shutil.copyfile(run / "merged" / name, folder / name)
         prove_prompt(run / "merged", run / "data", folder)
         proof = compare_awq(run / "merged", folder, HeldOut.read(run / "data", folder), settings)
-        refuse_lossy(proof, settings.max_loss_ratio)
+        refuse_lossy(proof, settings)
         sizes = {f"bytes_{name}": weight_bytes(path) for name, path in (("merged", run / "merged"), ("awq", folder))}
         found = {"calibration_rows": len(rows), "calibration_tokens": sum(map(len, rows))} | proof | sizes
         write_card(folder, "awq", recipe, [read_manifest(run / "merged")], found)
@@ -134,19 +134,18 @@ def prove_prompt(trained: Path, data: Path, folder: Path) -> None:
     shutil.copyfile(trained / PROMPT_FILE, folder / PROMPT_FILE)
 
 
-def refuse_lossy(proof: dict[str, float], max_ratio: float) -> None:
+def refuse_lossy(proof: dict[str, float], settings: QuantizeSection) -> None:
     """Refuse a quantized checkpoint that lost quality.
 
     Raises:
         StageError: worse than plain round-to-nearest, or the held-out loss rose too much.
     """
-    # half a percent of loss is within the spread between calibration samples
-    if proof["loss_awq"] > proof["loss_round_to_nearest"] * 1.005:
+    if proof["loss_awq"] > proof["loss_round_to_nearest"] * settings.max_over_rounding:
         raise StageError(
             f"AWQ (loss {proof['loss_awq']}) is worse than round-to-nearest ({proof['loss_round_to_nearest']}).",
             "Try quantize.duo_scaling=false or more calibration rows; nothing was published.",
         )
-    if proof["loss_ratio"] > max_ratio:
+    if proof["loss_ratio"] > settings.max_loss_ratio:
         raise StageError(
             f"AWQ raises the held-out loss {proof['loss_ratio']}-fold.", "Try a smaller quantize.group_size."
         )

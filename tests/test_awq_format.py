@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from data.errors import StageError
+from data.recipe import QuantizeSection
 from merge.awq_format import dequantize, round_to_nearest
 from merge.stages import refuse_lossy
 
@@ -60,4 +61,4 @@ def test_the_line_is_really_four_bit(line: Path) -> None:
 )
 def test_a_lossy_checkpoint_is_refused(awq: float, rounded: float, ratio: float, reason: str) -> None:
     with pytest.raises(StageError, match=reason):
-        refuse_lossy({"loss_awq": awq, "loss_round_to_nearest": rounded, "loss_ratio": ratio}, 1.1)
+        refuse_lossy({"loss_awq": awq, "loss_round_to_nearest": rounded, "loss_ratio": ratio}, QuantizeSection())
