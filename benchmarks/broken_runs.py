@@ -98,7 +98,7 @@ def untrained_stop(source: Recipe, broken: Recipe) -> str:
 
 
 def _base_without_stop(source: Recipe, broken: Recipe) -> None:
-    """Publish the base with the marker's row at zero: that is how an added token begins."""
+    """Publish the base with the padding token's row for the marker's: no answer ever ended with that one."""
     from safetensors.torch import load_file, save_file
 
     from training.tokens import load_tokenizer
@@ -106,7 +106,8 @@ def _base_without_stop(source: Recipe, broken: Recipe) -> None:
     def fill(folder: Path) -> dict[str, Any]:
         shutil.copytree(source.run / "base", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
         tensors = load_file(folder / "model.safetensors")
-        tensors["model.embed_tokens.weight"][load_tokenizer(folder).eos_token_id] = 0
+        tokenizer, rows = load_tokenizer(folder), tensors["model.embed_tokens.weight"]
+        rows[tokenizer.eos_token_id] = rows[tokenizer.pad_token_id].clone()
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         return {}
 
