@@ -98,7 +98,7 @@ def untrained_stop(source: Recipe, broken: Recipe) -> str:
 
 
 def _base_without_stop(source: Recipe, broken: Recipe) -> None:
-    """Publish the base with the padding token's row for the marker's: no answer ever ended with that one."""
+    """Publish the base with the padding token's rows for the marker's: no answer ever ended with that one."""
     from safetensors.torch import load_file, save_file
 
     from training.tokens import load_tokenizer
@@ -106,8 +106,9 @@ def _base_without_stop(source: Recipe, broken: Recipe) -> None:
     def fill(folder: Path) -> dict[str, Any]:
         shutil.copytree(source.run / "base", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
         tensors = load_file(folder / "model.safetensors")
-        tokenizer, rows = load_tokenizer(folder), tensors["model.embed_tokens.weight"]
-        rows[tokenizer.eos_token_id] = rows[tokenizer.pad_token_id].clone()
+        tokenizer = load_tokenizer(folder)
+        for rows in (tensors["model.embed_tokens.weight"], tensors["lm_head.weight"]):
+            rows[tokenizer.eos_token_id] = rows[tokenizer.pad_token_id].clone()
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         return {}
 
