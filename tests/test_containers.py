@@ -146,9 +146,10 @@ def test_every_variable_is_explained() -> None:
     used = set(re.findall(r"\$\{(\w+):-", (ROOT / "docker-compose.yml").read_text()))
     explained = variables((ROOT / ".env.example").read_text())
     assert used <= explained
-    prefixed = {f"SIGNBOARD_{name}".upper() for name in ("host", "port", "start_timeout", "stop_timeout")}
-    known = {str(field.validation_alias) for field in ServeSettings.model_fields.values() if field.validation_alias}
-    assert explained == prefixed | known | {"RECIPE"}
+    read = {
+        str(field.validation_alias or f"SIGNBOARD_{name.upper()}") for name, field in ServeSettings.model_fields.items()
+    }
+    assert explained == read | {"RECIPE", "SIGNBOARD_SIGN"}
 
 
 def test_the_example_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,9 @@ from training.tokens import load_tokenizer, row_ids
 
 NANO = ROOT / "training/base/nano"
 HELD_OUT = handwritten()["test"]
-EPOCHS = {"own": ["train.epochs=1"], "chatml": ["train.epochs=1", "train.lora.new_tokens=true"]}
+# All rows for the calibration: with the recipe's 128 this base ends 0.8 % over plain rounding, and is refused for it.
+SETTINGS = ["train.epochs=1", "quantize.calibration_rows=302"]
+CHANGES = {"own": SETTINGS, "chatml": [*SETTINGS, "train.lora.new_tokens=true"]}
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     if not source.exists():
         write_kormo_like(NANO, tmp_path_factory.mktemp("kormo") / "source").rename(source)
     changes = [f"name={name}", f"base.path={source.relative_to(ROOT)}", f"base.chat_format={request.param}"]
-    changes += EPOCHS[request.param]
+    changes += CHANGES[request.param]
     options = [part for change in changes for part in ("--set", change)]
     for arguments in (("data", "build"), ("training", "sft"), ("merge", "--no-gate")):
         done = run_room(*arguments, *options, timeout=600)

@@ -43,23 +43,22 @@ def served(recipe: Recipe, options: list[str], rung: str) -> Iterator[str]:
         str(_free_port()),
         "--allow-failed-gate",
     ]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         preexec_fn=end_with_parent,  # noqa: PLW1509 - no threads yet
-    )
-    try:
-        yield _wait(process, f"{recipe.name}: {rung}")
-    finally:
-        process.send_signal(signal.SIGTERM)
+    ) as process:
         try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            yield _wait(process, f"{recipe.name}: {rung}")
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def _wait(process: subprocess.Popen[str], what: str) -> str:
