@@ -99,8 +99,23 @@ class AsyncSignboardClient:
         """Close the connections."""
         await self._openai.close()
 
-    async def say(self, yesterday: float, today: float) -> SignMessage:
+    async def say(
+        self,
+        yesterday: float,
+        today: float,
+        *,
+        temperature: float | None = None,
+        deadline: float | None = None,
+        request_id: str | None = None,
+    ) -> SignMessage:
         """Return a checked message for two temperatures in °C; see `Reading.of` for rounding and limits.
+
+        Args:
+            yesterday: °C.
+            today: °C.
+            temperature: sampling temperature of this message; None means the client's.
+            deadline: seconds for this message; None means the client's.
+            request_id: sent as X-Request-Id; it is part of the request's name in vLLM's log.
 
         Raises:
             ReadingError: a temperature is not usable; nothing was sent.
@@ -108,15 +123,21 @@ class AsyncSignboardClient:
             ServerUnavailable, ServerTimeout, ServerFailed, BadAnswer, PromptMismatch: the server's fault, by kind.
         """
         reading = Reading.of(yesterday, today)
-        with typed_errors(self._base_url, self._deadline):
-            async with asyncio.timeout(self._deadline):
-                return await self._sample(reading)
+        options: dict[str, Any] = {}
+        if (sampling := self._temperature if temperature is None else temperature) is not None:
+            options["temperature"] = sampling
+        if request_id is not None:
+            options["extra_headers"] = {"X-Request-Id": request_id}
+        seconds = self._deadline if deadline is None else deadline
+        with typed_errors(self._base_url, seconds):
+            async with asyncio.timeout(seconds):
+                return await self._sample(reading, options)
 
-    async def _sample(self, reading: Reading) -> SignMessage:
+    async def _sample(self, reading: Reading, options: dict[str, Any]) -> SignMessage:
         start = time.monotonic()
         rejected: list[Rejected] = []
         for tries in range(1, self._max_samples + 1):
-            text, finish = content(await self._complete(reading), self._base_url)
+            text, finish = content(await self._complete(reading, options), self._base_url)
             problems = check_message(text, reading, self._sign)
             if finish != "stop":
                 problems.append(Found(Problem.UNFINISHED, finish))
@@ -129,16 +150,18 @@ class AsyncSignboardClient:
             + ", ".join(f"{problem.problem} ({_brief(problem.detail)})" for problem in last.problems)
             + ".",
             "Keep the board's last message, and check the model with `python -m clients evaluate`.",
+            tuple(rejected),
         )
 
-    async def ping(self) -> str:
+    async def ping(self, *, deadline: float | None = None) -> str:
         """Have the golden prompt read and one token written; return the server's fingerprint.
 
         Raises:
             ServerUnavailable, ServerTimeout, ServerFailed, BadAnswer, PromptMismatch: the server's fault, by kind.
         """
-        with typed_errors(self._base_url, self._deadline):
-            async with asyncio.timeout(self._deadline):
+        seconds = self._deadline if deadline is None else deadline
+        with typed_errors(self._base_url, seconds):
+            async with asyncio.timeout(seconds):
                 completion = await self._create(GOLDEN, max_tokens=1, extra_body={"return_token_ids": True})
         content(completion, self._base_url)
         announced = _announced(completion)
@@ -154,8 +177,7 @@ class AsyncSignboardClient:
         self._proven.add(announced)
         return announced
 
-    async def _complete(self, reading: Reading) -> ChatCompletion:
-        options: dict[str, Any] = {} if self._temperature is None else {"temperature": self._temperature}
+    async def _complete(self, reading: Reading, options: dict[str, Any]) -> ChatCompletion:
         completion = await self._create(reading, stop=list(STOP_MARKERS), max_tokens=MAX_TOKENS, **options)
         announced = _announced(completion)
         # The first answer, or a server that was replaced meanwhile: is it asked as its model was trained?

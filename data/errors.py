@@ -17,6 +17,8 @@ SignboardError                 what is wrong, and what to do next
     └── PromptMismatch         it reads our prompt as other tokens than the model was trained on
 """
 
+from typing import Any
+
 
 class SignboardError(Exception):
     """Base of every error a user is meant to read.
@@ -40,7 +42,17 @@ class ReadingError(SignboardError, ValueError):
 
 
 class MessageError(SignboardError):
-    """The model wrote no acceptable message within the allowed samples."""
+    """The model wrote no acceptable message within the allowed samples.
+
+    Args:
+        what: as for every error.
+        todo: as for every error.
+        rejected: the samples with their problems, as the client collected them.
+    """
+
+    def __init__(self, what: str, todo: str = "", rejected: tuple[Any, ...] = ()) -> None:
+        super().__init__(what, todo)
+        self.rejected = rejected
 
 
 class CorpusError(SignboardError):

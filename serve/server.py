@@ -110,6 +110,11 @@ class VllmServer:
         assert self._process is not None
         return self._process.wait()
 
+    def ended(self) -> int | None:
+        """Return vLLM's exit code, or None while it runs."""
+        assert self._process is not None
+        return self._process.poll()
+
     def stop(self) -> None:
         """Stop vLLM and every process it started: SIGTERM, then SIGKILL for what is left of the group."""
         if self._process is None:
