@@ -59,7 +59,7 @@ lint: $(VENV)/dev
 types: $(VENV)/dev
 	$(VENV)/bin/mypy
 
-unit: $(VENV)/dev
+unit: $(VENV)/dev $(VENV)/chromium
 	$(PY) -m pytest
 
 pins: $(VENV)/ready  ## resolve requirements/*.in to exact pins again
@@ -90,6 +90,12 @@ $(VENV)/bin/python:
 $(VENV)/ready: requirements/$(PINS).txt | $(VENV)/bin/python
 	$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	$(INSTALL) -r requirements/$(PINS).txt
+	@touch $@
+
+# The page's tests want Debian's Chromium and a Korean font.
+$(VENV)/chromium: | $(VENV)/dev
+	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-nanum; } >/dev/null \
+	  || { echo "Chromium could not be installed. As root: apt-get install chromium fonts-nanum"; exit 1; }
 	@touch $@
 
 $(VENV)/dev: requirements/dev.txt $(VENV)/ready

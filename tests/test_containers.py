@@ -15,6 +15,7 @@ import yaml
 from data.artefact import MADE_FROM, run_stage
 from data.offline import OFFLINE
 from data.recipe import load_recipe
+from serve.gateway.settings import GatewaySettings, read_gateway_settings
 from serve.launch import prepare, wanted_rung
 from serve.settings import ServeSettings, read_settings
 from tests.conftest import NAME, ROOT, free_port, run_room
@@ -119,10 +120,14 @@ def test_the_server_is_the_pinned_official_image_offline_and_locked_in() -> None
     service = content["services"]["vllm"]
     assert service["image"] == content["services"]["client"]["image"] == f"vllm/vllm-openai:v{pinned[1]}"
     assert OFFLINE.items() <= service["environment"].items()
-    assert service["ports"] == ["127.0.0.1:8000:8000"]
+    assert "ports" not in service
+    assert service["networks"] == ["inside"]
     assert ".:/signboard:ro" in service["volumes"]
     assert service["restart"] == "unless-stopped"
     assert service["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
+    gateway = content["services"]["gateway"]
+    assert gateway["ports"] == ["127.0.0.1:8080:8080"]
+    assert gateway["read_only"]
     assert content["networks"]["inside"] == {"internal": True}
     for stage in ("train", "merge"):
         assert content["services"][stage]["network_mode"] == "none"
@@ -133,6 +138,7 @@ def test_the_other_services_run_commands_that_there_are() -> None:
     services = compose_file()["services"]
     for command in (
         [*services["vllm"]["healthcheck"]["test"][3:], "--help"],
+        [*services["gateway"]["entrypoint"][2:], "--help"],
         [*services["client"]["entrypoint"][2:], *services["client"]["command"], "--help"],
         [*services["merge"]["command"][2:], "--help"],
         ["training", "sft", "--help"],
@@ -147,16 +153,19 @@ def test_every_variable_is_explained() -> None:
     explained = variables((ROOT / ".env.example").read_text())
     assert used <= explained
     read = {
-        str(field.validation_alias or f"SIGNBOARD_{name.upper()}") for name, field in ServeSettings.model_fields.items()
+        str(field.validation_alias or f"{settings.model_config['env_prefix']}{name.upper()}")
+        for settings in (ServeSettings, GatewaySettings)
+        for name, field in settings.model_fields.items()
     }
-    assert explained == read | {"RECIPE", "SIGNBOARD_SIGN"}
+    assert explained == read | {"RECIPE"}
 
 
 def test_the_example_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    default = ServeSettings()
+    default, gateway = ServeSettings(), GatewaySettings()
     (tmp_path / ".env").write_text((ROOT / ".env.example").read_text())
     assert read_settings() == default
+    assert read_gateway_settings() == gateway
 
 
 def test_exec_becomes_vllm_and_answers(line: Path, tmp_path: Path) -> None:

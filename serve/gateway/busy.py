@@ -1,0 +1,119 @@
+"""What keeps a busy or broken model from taking the gateway down: a bounded queue and a circuit breaker."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+from data.errors import ServerTimeout, ServiceError
+
+
+class Busy(ServiceError):
+    """As many requests wait already as may wait."""
+
+
+class ModelDown(ServiceError):
+    """The breaker is open: the model failed several times in a row."""
+
+
+class Queue:
+    """Admit `running` at once, let `waiting` wait, refuse the rest at once."""
+
+    def __init__(self, running: int, waiting: int) -> None:
+        self._slots = asyncio.Semaphore(running)
+        self._allowed = waiting
+        self.running = self.waiting = 0
+
+    @asynccontextmanager
+    async def turn(self, seconds: float) -> AsyncIterator[None]:
+        """Hold one slot; wait for it `seconds` at most.
+
+        Raises:
+            Busy: too many wait.
+            ServerTimeout: none came free in time.
+        """
+        if self._slots.locked() and self.waiting >= self._allowed:
+            raise Busy(f"{self.waiting} requests are waiting already.", "Ask again in a few seconds.")
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(seconds):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise ServerTimeout(f"No turn came within {seconds:g} s.", "Ask for less at once.") from error
+        finally:
+            self.waiting -= 1
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+            self._slots.release()
+
+
+class Breaker:
+    """Open after `failures` model failures in a row; while open, one probe at a time asks whether the model is back.
+
+    No caller's request is used to try: the probe is a one-token request of our own.
+    """
+
+    def __init__(self, probe: Callable[[], Awaitable[object]], failures: int, seconds: float) -> None:
+        self._probe, self._allowed, self._seconds = probe, failures, seconds
+        self._failed = 0
+        self._probing: asyncio.Task[None] | None = None
+
+    @property
+    def open(self) -> bool:
+        """Requests are refused."""
+        return self._probing is not None
+
+    def refuse(self) -> None:
+        """Do nothing while closed.
+
+        Raises:
+            ModelDown: the breaker is open.
+        """
+        if self.open:
+            raise ModelDown(
+                "The model does not answer; it is asked all the time whether it is back.", "Ask again soon."
+            )
+
+    @asynccontextmanager
+    async def guard(self) -> AsyncIterator[None]:
+        """Refuse, or count how the request ends.
+
+        Raises:
+            ModelDown: the breaker is open.
+        """
+        self.refuse()
+        try:
+            yield
+        except ServiceError as error:
+            if not isinstance(error, Busy | ModelDown):
+                self._fail()
+            raise
+        self._failed = 0
+
+    def trip(self) -> None:
+        """Open at once: somebody saw that the model is down."""
+        if not self.open:
+            self._probing = asyncio.create_task(self._until_back())
+
+    async def close(self) -> None:
+        """End the probing."""
+        if self._probing:
+            self._probing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._probing
+
+    def _fail(self) -> None:
+        self._failed += 1
+        if self._failed >= self._allowed:
+            self.trip()
+
+    async def _until_back(self) -> None:
+        while True:
+            await asyncio.sleep(self._seconds)
+            with suppress(ServiceError):
+                await self._probe()
+                break
+        self._failed = 0
+        self._probing = None

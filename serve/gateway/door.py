@@ -1,0 +1,143 @@
+"""The door before every route: request id, key, rate, size, headers, one log line. Plain ASGI, so that streams pass."""
+
+import contextvars
+import logging
+import re
+import time
+import uuid
+
+from limits import parse
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.gateway.keys import OPEN, Key, find_key
+from serve.gateway.metrics import Metrics
+from serve.gateway.problems import ProblemError
+from serve.gateway.settings import GatewaySettings
+
+FREE = ("/health",)  # the only address without a key: load balancers have none
+LOG = logging.getLogger("signboard.gateway")
+request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
+SECURITY = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "cache-control": "no-store",
+}
+# Swagger UI starts by an inline script and draws its icons from data: addresses.
+DOCS_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+)
+
+
+class Door:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+        self._keys, self._size = settings.parsed_keys, settings.body_limit
+        self._rate = parse(settings.rate_limit)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it with a problem."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        visit = Visit(scope, send, _id(headers.get(b"x-request-id", "")))
+        token = request_id.set(visit.id)
+        try:
+            key = self._key(scope["path"], headers.get(b"authorization", ""))
+            visit.key = key.name
+            scope.setdefault("state", {})["key"] = key
+            await self._limit(key, scope["path"])
+            await self._app(scope, _limited(receive, headers, self._size), visit.send)
+        except ProblemError as error:
+            if visit.status:
+                raise
+            await error.response(visit.id)(scope, receive, visit.send)
+        finally:
+            visit.log(self._metrics)
+            request_id.reset(token)
+
+    def _key(self, path: str, authorization: str) -> Key:
+        if not self._keys or path in FREE:
+            return OPEN
+        key = find_key(self._keys, authorization)
+        if key is None:
+            raise ProblemError("no_key", headers={"WWW-Authenticate": 'Basic realm="Signboard", charset="UTF-8"'})
+        return key
+
+    async def _limit(self, key: Key, path: str) -> None:
+        if path in FREE or await self._limiter.hit(self._rate, key.name):
+            return
+        reset, _ = await self._limiter.get_window_stats(self._rate, key.name)
+        wait = max(1, round(reset - time.time()))
+        raise ProblemError("too_many", f"More than {self._rate}.", {"Retry-After": str(wait)})
+
+
+class Visit:
+    """One request on its way: what is sent, and what is logged of it."""
+
+    def __init__(self, scope: Scope, send: Send, id_: str) -> None:
+        self.id, self.key, self.status = id_, "", 0
+        self._scope, self._send, self._begin = scope, send, time.perf_counter()
+
+    async def send(self, message: Message) -> None:
+        """Send, with the headers that every answer carries."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            extra = SECURITY | {"x-request-id": self.id}
+            if self._scope["path"].startswith("/docs"):
+                extra["content-security-policy"] = DOCS_POLICY
+            present = {name.lower() for name, _ in message["headers"]}
+            message["headers"] = [
+                *message["headers"],
+                *((name.encode(), value.encode()) for name, value in extra.items() if name.encode() not in present),
+            ]
+        await self._send(message)
+
+    def log(self, metrics: Metrics) -> None:
+        """Write the access line and count the request."""
+        seconds = time.perf_counter() - self._begin
+        route = getattr(self._scope.get("route"), "path", "none")
+        metrics.answered(route, self.status, seconds)
+        LOG.info(
+            "request",
+            extra={
+                "request_id": self.id,
+                "key": self.key,
+                "method": self._scope["method"],
+                "path": self._scope["path"][:200],
+                "status": self.status,
+                "seconds": round(seconds, 4),
+            },
+        )
+
+
+def _id(given: str) -> str:
+    """Keep a caller's id if it can stand in a log; else make one."""
+    return given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
+
+
+def _limited(receive: Receive, headers: dict[bytes, str], size: int) -> Receive:
+    """Return a `receive` that refuses a body of more than `size` bytes, announced or not."""
+    announced = headers.get(b"content-length", "0")
+    if announced.isdigit() and int(announced) > size:
+        raise ProblemError("too_large", f"More than {size} bytes.")
+    read = 0
+
+    async def limited() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > size:  # FastAPI lets only its own kind of exception out of reading a body
+            raise HTTPException(413, f"More than {size} bytes.")
+        return message
+
+    return limited

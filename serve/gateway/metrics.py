@@ -1,0 +1,54 @@
+"""What Prometheus may know: counts and seconds, never texts or keys."""
+
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from clients import SignMessage
+
+BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
+
+
+class Metrics:
+    """One gateway's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "signboard_requests", "Answered requests.", ["route", "status"], registry=self.registry
+        )
+        self._seconds = Histogram(
+            "signboard_request_seconds", "From request to answer.", ["route"], buckets=BUCKETS, registry=self.registry
+        )
+        self._samples = Counter("signboard_samples", "Samples of the model.", ["result"], registry=self.registry)
+        self._problems = Counter(
+            "signboard_rejected_samples", "Why samples were rejected.", ["problem"], registry=self.registry
+        )
+
+    def gauge(self, name: str, text: str, read: Any) -> None:
+        """Add a number that is read when somebody looks."""
+        Gauge(name, text, registry=self.registry).set_function(read)
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
+        self._requests.labels(route, status).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def message(self, message: SignMessage) -> None:
+        """Count the samples of a message."""
+        self._samples.labels("passed").inc()
+        self._reject(message.rejected)
+
+    def no_message(self, rejected: tuple[Any, ...]) -> None:
+        """Count the samples of a request that got none."""
+        self._reject(rejected)
+
+    def text(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _reject(self, rejected: tuple[Any, ...]) -> None:
+        for sample in rejected:
+            self._samples.labels("rejected").inc()
+            for problem in sample.problems:
+                self._problems.labels(str(problem.problem)).inc()

@@ -1,0 +1,117 @@
+// The operator's page: the board live by server-sent events, two sliders, the last messages. Texts only ever as text.
+import { Sign } from "./sign.js";
+import { TEXTS } from "./texts.js";
+
+const BOARD = new URLSearchParams(location.search).get("board") ?? "main";
+const $ = (id) => document.getElementById(id);
+const board = new Sign($("board")), trial = new Sign($("trial"));
+let language = localStorage.getItem("language") ?? (navigator.language.startsWith("ko") ? "ko" : "en");
+let state = "connecting", view = null;
+const text = (key) => TEXTS[language][key];
+
+function speak() {
+  document.documentElement.lang = language;
+  document.querySelectorAll("[data-text]").forEach((node) => { node.textContent = text(node.dataset.text); });
+  document.title = text("title");
+  $("language").textContent = text("other");
+  $("language").lang = language === "ko" ? "en" : "ko";
+  $("board-name").textContent = `${text("board")} ${BOARD}`;
+  showState(state);
+  describe();
+}
+
+function showState(next) {
+  state = next;
+  $("state").dataset.state = state;
+  $("state").textContent = text(state);
+}
+
+function describe() {
+  const message = view?.message;
+  $("board").setAttribute("aria-label", message ? message.generated_text : text("blank"));
+  if (!message) { $("message").textContent = text("blank"); return; }
+  const until = new Date(view.blank_at).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
+  const time = language === "ko" ? `${until}${text("until")}` : `${text("until")} ${until}`;
+  $("message").textContent = `${message.generated_text} (${message.yesterday_temp} → ${message.today_temp} °C, ${time})`;
+}
+
+async function showBoard(next) {
+  view = next;
+  $("ai-mark").hidden = !view.ai_mark || !view.message;
+  describe();
+  await board.show(view);
+  await showHistory();
+}
+
+async function showHistory() {
+  const answer = await fetch(`boards/${encodeURIComponent(BOARD)}/history`);
+  if (!answer.ok) return;
+  $("history").replaceChildren(...(await answer.json()).map((shown) => {
+    const row = document.createElement("tr");
+    const when = new Date(shown.written_at).toLocaleTimeString(language);
+    const cells = [when, `${shown.yesterday_temp} → ${shown.today_temp} °C`, shown.generated_text, shown.tries,
+      shown.generation_time.toFixed(2)];
+    cells.forEach((cell) => row.insertCell().append(String(cell)));
+    return row;
+  }));
+}
+
+async function write(event) {
+  event.preventDefault();
+  const [yesterday, today] = [Number($("yesterday").value), Number($("today").value)];
+  $("write").disabled = true;
+  $("answer").classList.remove("bad");
+  $("answer").textContent = text("writing");
+  try {
+    const answer = await fetch("generate/temperature", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ yesterday_temp: yesterday, today_temp: today, board: $("show").checked ? BOARD : null }),
+    });
+    const body = await answer.json();
+    if (!answer.ok) throw new Error(language === "ko" ? body.title : body.title_en);
+    $("answer").textContent = body.generated_text;
+    $("trial-sign").hidden = false;
+    $("trial").setAttribute("aria-label", body.generated_text);
+    await trial.show({ pages: body.pages, columns: body.columns, lines: body.lines });
+  } catch (error) {
+    $("trial-sign").hidden = true;
+    $("answer").classList.add("bad");
+    $("answer").textContent = `${text("failed")}: ${error.message}`;
+  } finally {
+    $("write").disabled = false;
+  }
+}
+
+async function askHealth() {
+  // Also without the gateway: what is over is not shown as today's.
+  if (view?.message && Date.now() > Date.parse(view.blank_at)) showBoard({ ...view, message: null, pages: [] });
+  try {
+    showState((await fetch("health")).ok ? "ready" : "down");
+  } catch { showState("lost"); }
+}
+
+function listen() {
+  const events = new EventSource(`events?board=${encodeURIComponent(BOARD)}`);
+  events.addEventListener("board", (event) => showBoard(JSON.parse(event.data)));
+  events.onopen = askHealth;
+  events.onerror = () => {
+    showState("lost");
+    // A browser gives up where the gateway refuses; then it is us who try again.
+    if (events.readyState === EventSource.CLOSED) { events.close(); setTimeout(listen, 1000); }
+  };
+}
+
+for (const id of ["yesterday", "today"]) {
+  $(id).addEventListener("input", () => { $(`${id}-value`).textContent = `${$(id).value} °C`; });
+}
+$("form").addEventListener("submit", write);
+$("language").addEventListener("click", () => {
+  language = language === "ko" ? "en" : "ko";
+  localStorage.setItem("language", language);
+  speak();
+  showHistory();
+});
+speak();
+listen();
+setInterval(askHealth, 5000);

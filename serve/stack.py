@@ -1,0 +1,114 @@
+"""vLLM and the gateway together: each is started again when it dies, one Ctrl-C ends both."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from data.errors import ServiceError
+from data.process import end_with_parent
+from serve.gateway.settings import GatewaySettings
+from serve.server import VllmServer
+
+DEATHS, WITHIN = 5, 600.0  # so many ends in so many seconds are no accident
+PAUSE = 1.0  # seconds before a start
+
+
+class GatewayProcess:
+    """The gateway in a process of its own, so that it answers while vLLM starts, and survives it."""
+
+    def __init__(self, settings: GatewaySettings, model_url: str, log: Path) -> None:
+        options = [f"--host={settings.host}", f"--port={settings.port}", f"--model-url={model_url}"]
+        self._command = [sys.executable, "-m", "serve", "gateway", *options]
+        self.url = f"http://{settings.host}:{settings.port}"
+        self.log = log
+        self._grace = settings.deadline + 5
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deaths = Deaths("The gateway", log)
+
+    def __enter__(self) -> "GatewayProcess":
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".log.1"))
+        self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(self._grace)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def keep(self) -> None:
+        """Start it again if it ended.
+
+        Raises:
+            ServiceError: it keeps ending.
+        """
+        if self._process is not None and self._process.poll() is not None:
+            self._deaths.count(self._process.returncode)
+            time.sleep(PAUSE)
+            self._start()
+
+    def _start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - no threads yet
+            )
+
+
+class Deaths:
+    """Counts how often a process ended."""
+
+    def __init__(self, name: str, log: Path) -> None:
+        self._name, self._log = name, log
+        self._times: deque[float] = deque(maxlen=DEATHS)
+
+    def count(self, code: int) -> None:
+        """Note one end.
+
+        Raises:
+            ServiceError: it ends again and again.
+        """
+        self._times.append(time.monotonic())
+        if len(self._times) == DEATHS and self._times[-1] - self._times[0] < WITHIN:
+            raise ServiceError(
+                f"{self._name} ended {DEATHS} times within {WITHIN:.0f} s, at last with code {code}.",
+                f"Look into {self._log}.",
+            )
+
+
+def keep_serving(server: VllmServer, gateway: GatewayProcess, tell: Callable[[str], None]) -> None:
+    """Run both until Ctrl-C.
+
+    Raises:
+        ServiceError: vLLM does not start, or one of them keeps ending.
+    """
+    deaths = Deaths("vLLM", server.log)
+    with gateway:
+        while True:
+            with server:
+                tell(f"[green]ready[/green] after {server.start_seconds:.0f} s: {gateway.url}")
+                while (code := server.ended()) is None:
+                    gateway.keep()
+                    time.sleep(0.25)
+            tell(f"[yellow]vLLM ended with code {code} and is started again; its log: {server.log}.1[/yellow]")
+            deaths.count(code)
+            time.sleep(PAUSE)

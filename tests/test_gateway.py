@@ -1,0 +1,465 @@
+"""The gateway over real HTTP before a scripted model: its API, its errors, its locks, and what it withstands."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from clients import SignMessage
+from data.errors import ServiceError, SettingError
+from data.message import check_message
+from data.reading import Reading
+from data.sign import DEFAULT_SIGN
+from serve.gateway.app import create_app
+from serve.gateway.boards import HISTORY, Boards, TooManyBoards
+from serve.gateway.keys import Scope, find_key, new_key, parse_keys
+from serve.gateway.problems import KINDS
+from serve.gateway.settings import GatewaySettings, read_gateway_settings
+from tests.gateway_server import running_gateway
+from tests.scripted_server import (
+    GOOD,
+    LABELLED,
+    Reply,
+    Request,
+    completion,
+    eventually,
+    right_answer,
+    saying,
+    scripted,
+)
+
+TEN_TWENTY = {"yesterday_temp": 10, "today_temp": 20}
+CASES = os.environ.get("SIGNBOARD_SCHEMA_CASES", "30")  # generated requests for each address
+NOWHERE = "http://127.0.0.1:9/v1"  # discard: nothing listens
+
+
+def generate(client: httpx.Client, **more: Any) -> httpx.Response:
+    return client.post("/generate/temperature", json=TEN_TWENTY | more)
+
+
+def problem(answer: httpx.Response, code: str) -> dict[str, Any]:
+    """Check that an answer is the problem `code` as RFC 9457 wants it, and return it."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body: dict[str, Any] = answer.json()
+    assert (body["code"], body["status"], answer.status_code) == (code, KINDS[code][0], KINDS[code][0])
+    assert (body["title"], body["title_en"]) == KINDS[code][1:]
+    assert body["type"] == f"urn:signboard:problem:{code}"
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert body["detail"]
+    return body
+
+
+def test_the_originals_callers_get_what_they_got() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        answer = client.post("/generate/temperature", json={"yesterday_temp": 10, "today_temp": 20, "temperature": 0.7})
+        assert answer.status_code == 200
+        body = answer.json()
+        assert body["generated_text"] == GOOD
+        assert 0 < body["generation_time"] < 10
+        assert body["pages"] == DEFAULT_SIGN.pages(GOOD)
+        assert model.requests[0].body["temperature"] == 0.7
+        generate(client)
+        assert "temperature" not in model.requests[-1].body, "the checkpoint's own"
+
+
+def test_health_is_the_models_and_kept_for_a_while() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, health_seconds=60) as client:
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: client.get("/health"), range(8)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert answers[0].json()["status"] == "ready"
+        assert len(model.requests) == 1
+        assert model.requests[0].body["max_tokens"] == 1
+    with running_gateway(NOWHERE) as client:
+        answer = client.get("/health")
+        problem(answer, "model_down")
+        assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"yesterday_temp": 10}',
+        b'{"yesterday_temp": "10", "today_temp": 20}',
+        b'{"yesterday_temp": true, "today_temp": 20}',
+        b'{"yesterday_temp": NaN, "today_temp": 20}',
+        b'{"yesterday_temp": Infinity, "today_temp": 20}',
+        b'{"yesterday_temp": 10, "today_temp": 20, "temperature": 3}',
+        b'{"yesterday_temp": 10, "today_temp": 20, "board": "../../etc"}',
+        '{"yesterday_temp": 10, "today_temp": 20, "board": "공원"}'.encode(),
+        b'{"yesterday_temp": 10, "today_temp": 1e400}',
+        b"\xff\xfe",
+        b"[" * 5000,
+    ],
+)
+def test_bad_input_never_reaches_the_model(body: bytes) -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        answer = client.post("/generate/temperature", content=body, headers={"content-type": "application/json"})
+        problem(answer, "bad_input")
+        assert model.requests == []
+
+
+def test_a_broken_sensor_is_told_so() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        problem(generate(client, today_temp=85), "bad_reading")
+        assert model.requests == []
+
+
+def test_a_form_of_another_site_is_refused() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        plain = client.post(
+            "/generate/temperature", content=json.dumps(TEN_TWENTY), headers={"content-type": "text/plain"}
+        )
+        problem(plain, "bad_input")
+        assert client.get("/health", headers={"host": "evil.example"}).status_code == 400
+        assert model.requests == []
+
+
+def test_a_rejected_text_is_shown_to_nobody() -> None:
+    with scripted(saying(LABELLED)) as model, running_gateway(model.url) as client:
+        answer = generate(client)
+        assert "label" in problem(answer, "no_message")["detail"]
+        assert "출력" not in answer.text
+        assert client.get("/boards/main").json()["message"] is None
+        assert client.get("/boards/main/history").json() == []
+        assert 'signboard_rejected_samples_total{problem="label"} 4.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (Reply("busy", 500), "model_down"),
+        (Reply("{", 200), "model_down"),
+        (Reply("<html>", 200, "text/html"), "model_down"),
+        (saying(GOOD, drop=True), "model_down"),
+        (saying(GOOD, delay=5), "deadline"),
+        (saying(GOOD, drip=0.2), "deadline"),
+    ],
+)
+def test_a_faulty_model_is_a_typed_error_in_time(reply: Reply, code: str) -> None:
+    with scripted(reply) as model, running_gateway(model.url, deadline=1) as client:
+        begin = time.monotonic()
+        answer = generate(client)
+        assert time.monotonic() - begin < 3
+        problem(answer, code)
+        assert ("retry-after" in answer.headers) == (answer.status_code == 503)
+
+
+def test_who_comes_too_many_is_told_at_once() -> None:
+    with (
+        scripted(saying(GOOD, delay=1)) as model,
+        running_gateway(model.url, running=1, waiting=1) as client,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        answers = list(pool.map(lambda today: generate(client, today_temp=today, board=None), [20] * 6))
+        codes = sorted(answer.status_code for answer in answers)
+        assert codes == [200, 200, 503, 503, 503, 503]
+        refused = [answer for answer in answers if answer.status_code == 503]
+        for answer in refused:
+            problem(answer, "busy")
+            assert answer.elapsed.total_seconds() < 0.9
+
+
+def test_waiting_ends_at_the_deadline() -> None:
+    with (
+        scripted(saying(GOOD, delay=3)) as model,
+        running_gateway(model.url, running=1, deadline=1, failures=100) as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        answers = list(pool.map(lambda _: generate(client, board=None), range(4)))
+        for answer in answers:
+            problem(answer, "deadline")
+            assert answer.elapsed.total_seconds() < 2
+
+
+def test_the_breaker_spares_a_model_that_is_down_and_sees_it_come_back() -> None:
+    broken = threading.Event()
+    broken.set()
+
+    def answer(request: Request) -> Reply:
+        return Reply("no", 503) if broken.is_set() else right_answer(request)
+
+    with scripted(answer) as model, running_gateway(model.url, failures=3) as client:
+        for _ in range(3):
+            problem(generate(client), "model_down")
+        before = sum(request.body.get("max_tokens") != 1 for request in model.requests)
+        for _ in range(20):
+            problem(generate(client), "model_down")
+        assert sum(request.body.get("max_tokens") != 1 for request in model.requests) == before
+        assert "signboard_breaker_open 1.0" in client.get("/metrics").text
+        broken.clear()
+        assert eventually(lambda: generate(client).status_code == 200, 5)
+        assert "signboard_breaker_open 0.0" in client.get("/metrics").text
+
+
+def test_twin_readings_of_a_board_are_one_request() -> None:
+    with (
+        scripted(saying(GOOD, delay=0.5)) as model,
+        running_gateway(model.url) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        answers = list(pool.map(lambda _: generate(client, board="lake"), range(8)))
+        assert {answer.json()["generated_text"] for answer in answers} == {GOOD}
+        assert len(model.requests) == 1
+        list(pool.map(lambda number: generate(client, board=f"gate-{number}"), range(3)))
+        assert len(model.requests) == 4
+
+
+def test_an_older_reading_that_takes_longer_is_not_shown() -> None:
+    def answer(request: Request) -> Reply:
+        reply = right_answer(request)
+        slow = "오늘 20도" in request.body["messages"][-1]["content"]
+        return Reply(reply.body, delay=1.0 if slow else 0.0)
+
+    with scripted(answer) as model, running_gateway(model.url) as client, ThreadPoolExecutor(1) as pool:
+        older = pool.submit(generate, client)
+        assert eventually(lambda: len(model.requests) == 1)
+        assert generate(client, today_temp=25).status_code == 200
+        assert older.result().status_code == 200
+        assert client.get("/boards/main").json()["message"]["today_temp"] == 25
+        assert [shown["today_temp"] for shown in client.get("/boards/main/history").json()] == [20, 25]
+
+
+def test_a_batch_has_an_answer_for_each() -> None:
+    readings = [
+        TEN_TWENTY | {"board": "a"},
+        {"yesterday_temp": -90, "today_temp": 3},
+        {"yesterday_temp": 3, "today_temp": -5, "board": None},
+    ]
+    with scripted(right_answer) as model, running_gateway(model.url) as client:
+        answer = client.post("/generate/batch", json={"readings": readings})
+        assert answer.status_code == 200
+        first, second, third = answer.json()["results"]
+        assert not check_message(first["generated_text"], Reading(10, 20))
+        assert second["code"] == "bad_reading"
+        assert not check_message(third["generated_text"], Reading(3, -5))
+        assert client.get("/boards/a").json()["message"]["generated_text"] == first["generated_text"]
+        problem(client.post("/generate/batch", json={"readings": [TEN_TWENTY] * 65}), "bad_input")
+        problem(client.post("/generate/batch", json={"readings": []}), "bad_input")
+
+
+def events(client: httpx.Client, until: Callable[[list[dict[str, Any]]], bool], board: str = "main") -> list[Any]:
+    """Return a board's views from the event stream until a condition holds."""
+    seen: list[dict[str, Any]] = []
+    with client.stream("GET", f"/events?board={board}", timeout=10) as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data: "):
+                seen.append(json.loads(line.removeprefix("data: ")))
+                if until(seen):
+                    break
+    return seen
+
+
+def test_watchers_see_what_the_board_shows_and_that_it_goes_blank() -> None:
+    with scripted(right_answer) as model, running_gateway(model.url, max_age=1.5) as client:
+        threading.Timer(0.5, generate, (client,)).start()
+        seen = events(client, lambda views: len(views) == 3)
+        assert [view["message"] and view["message"]["today_temp"] for view in seen] == [None, 20, None]
+        assert seen[1]["pages"] == DEFAULT_SIGN.pages(seen[1]["message"]["generated_text"])
+        assert client.get("/boards/main").json()["message"] is None
+        assert client.get("/boards/main/history").json()[0]["today_temp"] == 20
+        assert eventually(lambda: "signboard_watchers 0.0" in client.get("/metrics").text)
+
+
+def message(today: int = 20) -> SignMessage:
+    return SignMessage(GOOD, Reading(10, today), 1, 0.1)
+
+
+def test_nothing_old_is_shown_as_todays() -> None:
+    now = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)  # noon in Seoul
+    boards = Boards(DEFAULT_SIGN, 6 * 3600, "Asia/Seoul", 2, ai_mark=True, now=lambda: now)
+    boards.show("lake", boards.ticket("lake"), message())
+    view = boards.view("lake")
+    assert view
+    assert view.message
+    assert view.blank_at == now + timedelta(hours=6)
+    now += timedelta(hours=7)  # 19:00
+    view = boards.view("lake")
+    assert view
+    assert (view.message, view.pages, view.age, view.blank_at) == (None, [], None, None)
+    now = datetime(2026, 7, 1, 14, 50, tzinfo=UTC)  # ten to midnight
+    boards.show("lake", boards.ticket("lake"), message())
+    view = boards.view("lake")
+    assert view
+    assert view.blank_at == datetime(2026, 7, 1, 15, 0, tzinfo=UTC), "at midnight in Seoul"
+    boards.ticket("gate")
+    with pytest.raises(TooManyBoards):
+        boards.ticket("one-too-many")
+    for _ in range(HISTORY + 10):
+        boards.show("gate", boards.ticket("gate"), message())
+    assert len(boards.history("gate")) == HISTORY
+
+
+def locked(*scopes: Scope) -> tuple[str, str]:
+    return new_key("park", list(scopes))
+
+
+def test_without_a_key_nothing_opens_but_health() -> None:
+    secret, line = locked(Scope.BOARD)
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, keys=line) as client:
+        paths = set(create_app(GatewaySettings()).openapi()["paths"]) - {"/health"}
+        for path in paths | {"/", "/docs", "/page/main.js", "/openapi.json", "/nothing", "/v1/completions"}:
+            for method in ("GET", "POST"):
+                answer = client.request(method, path.replace("{board}", "main"))
+                problem(answer, "no_key")
+                assert "Basic" in answer.headers["www-authenticate"]
+        assert client.get("/health").status_code == 200
+        wrong = {"authorization": f"Bearer {secret[:-1]}x"}
+        problem(client.get("/boards/main", headers=wrong), "no_key")
+        assert len(model.requests) == 1, "health alone asked the model"
+
+
+def test_a_key_opens_its_scope_as_bearer_and_as_a_browsers_password() -> None:
+    secret, line = locked(Scope.BOARD)
+    basic = base64.b64encode(f"anybody:{secret}".encode()).decode()
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, keys=line) as client:
+        for scheme in (f"Bearer {secret}", f"Basic {basic}"):
+            client.headers["authorization"] = scheme
+            assert generate(client).status_code == 200
+            problem(client.post("/v1/chat/completions", json={}), "no_scope")
+            problem(client.get("/v1/models"), "no_scope")
+    secret, line = locked(Scope.OPENAI)
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, keys=line) as client:
+        client.headers["authorization"] = f"Bearer {secret}"
+        problem(generate(client), "no_scope")
+        assert client.post("/v1/chat/completions", json={}).status_code == 200
+        assert "authorization" not in model.requests[-1].headers, "our key is not vLLM's business"
+
+
+def test_keys_are_kept_as_hashes_and_read_strictly() -> None:
+    secret, line = locked(Scope.BOARD, Scope.OPENAI)
+    assert secret not in line
+    (key,) = parse_keys(line)
+    assert find_key((key,), f"bearer {secret}") == key
+    for wrong in ("", "Bearer", f"Bearer {secret} ", f"Basic {secret}", "Basic ====", f"Digest {secret}"):
+        found = find_key((key,), wrong)
+        assert found is (key if wrong == f"Bearer {secret} " else None)
+    for text in ("park", f"{line} {line}", line.replace("board", "root"), line[:-1]):
+        with pytest.raises(SettingError):
+            parse_keys(text)
+
+
+def test_settings_that_would_leave_the_door_open_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ServiceError, match="without a key"):
+        read_gateway_settings(host="0.0.0.0")
+    assert read_gateway_settings(host="0.0.0.0", keys=locked(Scope.BOARD)[1]).host == "0.0.0.0"
+    for name, value in (("SIGN", "big"), ("GATEWAY_TIMEZONE", "Mars"), ("GATEWAY_RATE_LIMIT", "often")):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"SIGNBOARD_{name}", value)
+            with pytest.raises(ServiceError, match=name.removeprefix("GATEWAY_")):
+                read_gateway_settings()
+
+
+def test_a_key_that_asks_too_often_waits_and_a_large_body_is_not_read() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, rate_limit="5/minute", body_limit=2048) as client:
+        for size in (3000, 10_000_000):
+            problem(client.post("/generate/temperature", content=b" " * size), "too_large")
+
+        def parts() -> Any:
+            yield from [b" " * 1000] * 10
+
+        headers = {"content-type": "application/json"}
+        problem(client.post("/generate/temperature", content=parts(), headers=headers), "too_large")
+        generate(client)
+        generate(client)
+        answer = generate(client)
+        problem(answer, "too_many")
+        assert 0 < int(answer.headers["retry-after"]) <= 60
+        assert client.get("/health").status_code == 200
+
+
+def test_every_answer_is_locked_in_and_named() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        for path in ("/", "/health", "/nothing", "/docs"):
+            headers = client.get(path, headers={"origin": "https://evil.example"}).headers
+            assert headers["x-content-type-options"] == "nosniff"
+            assert "default-src 'self'" in headers["content-security-policy"]
+            assert headers["x-frame-options"] == "DENY"
+            assert "access-control-allow-origin" not in headers
+        named = client.post("/generate/temperature", json=TEN_TWENTY, headers={"x-request-id": "park-7"})
+        assert named.headers["x-request-id"] == named.json()["request_id"] == "park-7"
+        assert model.requests[-1].headers["x-request-id"] == "park-7"
+        strange = client.get("/health", headers={"x-request-id": "a b\tc"})
+        assert len(strange.headers["x-request-id"]) == 32
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, cors_origins="https://park.example") as client:
+        headers = client.get("/health", headers={"origin": "https://park.example"}).headers
+        assert headers["access-control-allow-origin"] == "https://park.example"
+
+
+def test_the_docs_need_nothing_from_outside() -> None:
+    with running_gateway(NOWHERE) as client:
+        page = client.get("/docs").text
+        assert "https://" not in page
+        assert client.get("/static-offline-docs/swagger-ui.css").status_code == 200
+
+
+def test_the_sdks_route_passes_bytes_on_and_streams() -> None:
+    body = 'data: {"choices": []}\n\ndata: [DONE]\n\n'
+    with (
+        scripted(Reply(completion(LABELLED)), Reply(body, content_type="text/event-stream", drip=0.01)) as model,
+        running_gateway(model.url) as client,
+    ):
+        plain = client.post("/v1/chat/completions", json={"messages": []})
+        assert plain.json() == json.loads(completion(LABELLED)), "unchecked, as the docs say"
+        with client.stream("POST", "/v1/chat/completions", json={"stream": True}) as stream:
+            parts = list(stream.iter_text())
+        assert "".join(parts) == body
+        assert len(parts) > 1, "not kept back until the end"
+        assert "signboard_running 0.0" in client.get("/metrics").text
+
+
+def test_a_stream_that_breaks_is_seen_to_break() -> None:
+    body = "data: x\n\n" * 10
+    with (
+        scripted(Reply(body, content_type="text/event-stream", drop=True)) as model,
+        running_gateway(model.url) as client,
+        pytest.raises(httpx.RemoteProtocolError),
+        client.stream("POST", "/v1/chat/completions", json={"stream": True}) as stream,
+    ):
+        list(stream.iter_text())
+
+
+def answer_anything(request: Request) -> Reply:
+    try:
+        return right_answer(request)
+    except (AssertionError, LookupError, TypeError):
+        return saying(GOOD)
+
+
+def test_no_generated_request_gets_an_undocumented_answer(tmp_path: Path) -> None:
+    secret, line = locked(*Scope)
+    # Not asked: a 502 to 504 is a documented answer, and whether a temperature is possible is no matter of schema.
+    excluded = "not_a_server_error,positive_data_acceptance"
+    with scripted(answer_anything) as model, running_gateway(model.url, keys=line, boards=100_000) as client:
+        done = subprocess.run(
+            [
+                *(Path(sys.executable).with_name("schemathesis"), "run", f"{client.base_url}/openapi.json"),
+                *("--header", f"Authorization: Bearer {secret}", "--exclude-path", "/events"),
+                *("--checks", "all", "--exclude-checks", excluded, "--max-examples", CASES, "--seed", "1"),
+                *("--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all", "--no-color"),
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=1800,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout
+    assert not re.search(r'"status":500', done.stdout)
+    print(re.findall(r"\d+ generated.*", done.stdout))
