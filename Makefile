@@ -12,7 +12,7 @@ TORCH := --index https://download.pytorch.org/whl/cpu --index-strategy unsafe-be
 WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS) $(if $(PIP_NO_INDEX),--no-index),$(if $(filter cpu,$(PINS)),$(TORCH)))
 INSTALL := $(PY) -m uv pip install --python $(PY) --no-deps $(WHEELS)
 
-.PHONY: help demo data train merge serve say evaluate ladder base test lint types unit pins wheels air-gap clean
+.PHONY: help demo data train merge serve gateway say evaluate ladder base test lint types unit pins wheels air-gap clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ merge: $(VENV)/ready  ## fold the adapter in, quantize to 4 bit, pass the gate
 
 serve: $(VENV)/ready  ## serve with vLLM until Ctrl-C
 	$(PY) -m serve --recipe $(RECIPE)
+
+gateway: $(VENV)/ready  ## serve with vLLM behind the gateway: REST API and the board's page on port 8080
+	$(PY) -m serve --recipe $(RECIPE) --gateway
 
 say: $(VENV)/ready  ## one message from the running server: make say Y=10 T=20
 	@$(PY) -m clients say $(Y) $(T)

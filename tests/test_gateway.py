@@ -127,7 +127,11 @@ def test_a_form_of_another_site_is_refused() -> None:
             "/generate/temperature", content=json.dumps(TEN_TWENTY), headers={"content-type": "text/plain"}
         )
         problem(plain, "bad_input")
-        assert client.get("/health", headers={"host": "evil.example"}).status_code == 400
+        for host in ("evil.example", "127.0.0.1.evil.example:8080", "evil.example:127.0.0.1", ""):
+            problem(client.get("/health", headers={"host": host}), "wrong_host")
+        for host in ("localhost:8080", "[::1]:8080", "127.0.0.1"):
+            assert client.get("/health", headers={"host": host}).status_code == 200
+        model.requests.clear()
         assert model.requests == []
 
 
@@ -400,6 +404,13 @@ def test_every_answer_is_locked_in_and_named() -> None:
     with scripted(saying(GOOD)) as model, running_gateway(model.url, cors_origins="https://park.example") as client:
         headers = client.get("/health", headers={"origin": "https://park.example"}).headers
         assert headers["access-control-allow-origin"] == "https://park.example"
+
+
+def test_a_fault_of_the_gateway_is_typed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.gateway.api.MessageOut.of", lambda *_: 1 / 0)
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        problem(generate(client), "internal")
+        assert client.get("/health").status_code == 200
 
 
 def test_the_docs_need_nothing_from_outside() -> None:

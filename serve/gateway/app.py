@@ -14,7 +14,6 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import Response
 
 from data.errors import SignboardError
@@ -26,11 +25,12 @@ from serve.gateway.keys import Key, Scope
 from serve.gateway.metrics import Metrics
 from serve.gateway.passthrough import Passthrough
 from serve.gateway.problems import KINDS, ProblemError, documented, problem_of
-from serve.gateway.settings import LOOPBACK, GatewaySettings
+from serve.gateway.settings import GatewaySettings
 from serve.gateway.writer import Writer
 
+WATCHERS = 1000  # open event streams
 PAGE = Path(__file__).parent / "page"
-ALWAYS = ("no_key", "no_scope", "too_large", "too_many", "bad_input", "not_found", "wrong_method", "closing")
+ALWAYS = ("no_key", "no_scope", "too_large", "too_many", "bad_input", "not_found", "wrong_host", "wrong_method")
 WRITING = ("bad_reading", "too_many_boards", "no_message", "model_down", "busy", "deadline")
 
 
@@ -50,7 +50,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         responses=documented(*ALWAYS),
     )
     app.state.boards, app.state.metrics = boards, metrics
-    for kind in (SignboardError, ProblemError, TooManyBoards, RequestValidationError, HTTPException, Exception):
+    for kind in (SignboardError, ProblemError, TooManyBoards, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
     _add_messages(app)
     _add_boards(app, boards)
@@ -85,8 +85,6 @@ def _lifespan(settings: GatewaySettings, boards: Boards, metrics: Metrics) -> Ca
 
 def _middleware(settings: GatewaySettings, metrics: Metrics) -> list[Middleware]:
     stack = [Middleware(Door, settings=settings, metrics=metrics)]
-    if not settings.parsed_keys:  # open on loopback: a page from elsewhere must not get in by a name of its own
-        stack.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"]))
     if settings.cors_origins:
         origins = settings.cors_origins.split()
         stack.insert(
@@ -160,9 +158,11 @@ def _add_boards(app: FastAPI, boards: Boards) -> None:
         """A board's last 50 messages, youngest first."""
         return boards.history(board)
 
-    @app.get("/events", dependencies=BOARD, response_class=EventSourceResponse)
+    @app.get("/events", dependencies=BOARD, response_class=EventSourceResponse, responses=documented(*ALWAYS, "busy"))
     async def events(board: Annotated[BoardId | None, Query()] = None) -> EventSourceResponse:
         """Server-sent events: `board` with a board's view, at once and at every change."""
+        if boards.watchers >= WATCHERS:
+            raise ProblemError("busy", "Too many watch already.")
 
         async def stream() -> AsyncIterator[ServerSentEvent]:
             async for view in boards.watch(board):

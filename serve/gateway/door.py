@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve.gateway.keys import OPEN, Key, find_key
 from serve.gateway.metrics import Metrics
 from serve.gateway.problems import ProblemError
-from serve.gateway.settings import GatewaySettings
+from serve.gateway.settings import LOOPBACK, GatewaySettings
 
 FREE = ("/health",)  # the only address without a key: load balancers have none
 LOG = logging.getLogger("signboard.gateway")
@@ -52,7 +52,7 @@ class Door:
         visit = Visit(scope, send, _id(headers.get(b"x-request-id", "")))
         token = request_id.set(visit.id)
         try:
-            key = self._key(scope["path"], headers.get(b"authorization", ""))
+            key = self._key(scope["path"], headers)
             visit.key = key.name
             scope.setdefault("state", {})["key"] = key
             await self._limit(key, scope["path"])
@@ -61,14 +61,23 @@ class Door:
             if visit.status:
                 raise
             await error.response(visit.id)(scope, receive, visit.send)
+        except Exception:
+            if visit.status:
+                raise
+            LOG.exception("a fault of the gateway", extra={"request_id": visit.id})
+            await ProblemError("internal").response(visit.id)(scope, receive, visit.send)
         finally:
             visit.log(self._metrics)
             request_id.reset(token)
 
-    def _key(self, path: str, authorization: str) -> Key:
-        if not self._keys or path in FREE:
+    def _key(self, path: str, headers: dict[bytes, str]) -> Key:
+        if not self._keys:  # open on loopback: a page from elsewhere must not get in by a name of its own
+            if re.sub(r":\d*$", "", headers.get(b"host", "")).strip("[]") not in LOOPBACK:
+                raise ProblemError("wrong_host", "Without keys it answers to names of loopback alone.")
             return OPEN
-        key = find_key(self._keys, authorization)
+        if path in FREE:
+            return OPEN
+        key = find_key(self._keys, headers.get(b"authorization", ""))
         if key is None:
             raise ProblemError("no_key", headers={"WWW-Authenticate": 'Basic realm="Signboard", charset="UTF-8"'})
         return key

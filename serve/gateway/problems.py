@@ -20,6 +20,7 @@ KINDS: dict[str, tuple[int, str, str]] = {
     "no_key": (401, "API 키가 없거나 맞지 않습니다", "The API key is missing or wrong"),
     "no_scope": (403, "이 키로는 쓸 수 없는 기능입니다", "The API key does not open this"),
     "not_found": (404, "그런 주소나 전광판이 없습니다", "There is no such address or board"),
+    "wrong_host": (421, "이 이름으로는 접속할 수 없습니다", "The gateway does not answer to this name"),
     "wrong_method": (405, "이 주소에서 쓸 수 없는 메서드입니다", "The address does not take this method"),
     "too_large": (413, "요청이 너무 큽니다", "The request is too large"),
     "too_many": (429, "요청이 너무 잦습니다", "There are too many requests"),
@@ -30,7 +31,6 @@ KINDS: dict[str, tuple[int, str, str]] = {
     ),
     "model_down": (503, "모델 서버가 응답하지 않습니다", "The model does not answer"),
     "busy": (503, "대기 중인 요청이 너무 많습니다", "Too many requests are waiting"),
-    "closing": (503, "게이트웨이가 종료되는 중입니다", "The gateway is shutting down"),
     "deadline": (504, "제한 시간 안에 문구를 만들지 못했습니다", "There was no message before the deadline"),
     "internal": (500, "게이트웨이 내부 오류입니다", "The gateway itself failed"),
 }
