@@ -78,7 +78,6 @@ def test_nothing_else_of_vllm_is_reached(gateway: httpx.Client, server: VllmServ
         "/v1/chat/completions/../../pause",
         "/v1/..%2fpause",
         "/v1//models",
-        "//pause",
         "/v1/models/signboard",
     ):
         assert gateway.get(path).status_code in (404, 405), path

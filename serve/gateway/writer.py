@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+import openai
+
 from clients import AsyncSignboardClient, SignMessage
 from data.errors import MessageError, ServerTimeout, ServiceError, SignboardError
 from data.reading import Reading
@@ -26,6 +28,7 @@ class Writer:
             deadline=settings.deadline,
             fingerprint=settings.fingerprint,
             sign=self.sign,
+            http_client=openai.DefaultAioHttpClient(trust_env=False),
         )
         self.queue = Queue(settings.running, settings.waiting)
         self.breaker = Breaker(self.ping, settings.failures, settings.probe_seconds)
