@@ -47,7 +47,8 @@ class FlakyProxy:
         assert task
         self._tasks.add(task)
         try:
-            with suppress(OSError, asyncio.IncompleteReadError):
+            # asyncio logs a cancelled connection as an error, so its end is quiet here.
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 behind = await asyncio.open_connection("127.0.0.1", self._target)
                 try:
                     while await self._exchange(reader, writer, *behind):

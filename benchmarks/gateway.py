@@ -277,10 +277,10 @@ async def _chaos(
             await asyncio.sleep(6)
             proxy.mode = Mode.CLEAN
             await _recover(f"proxy: {mode}", judge, recoveries)
-        console.print("vLLM: SIGSTOP for 8 s")
+        console.print("vLLM: SIGSTOP for 14 s")
         process: Any = vllm._process
         os.killpg(process.pid, signal.SIGSTOP)
-        await asyncio.sleep(8)
+        await asyncio.sleep(14)  # longer than a deadline
         os.killpg(process.pid, signal.SIGCONT)
         await _recover("vLLM: SIGSTOP, SIGCONT", judge, recoveries)
         console.print("gateway: SIGKILL")

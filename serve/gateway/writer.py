@@ -13,7 +13,7 @@ from serve.gateway.busy import Breaker, Queue
 from serve.gateway.metrics import Metrics
 from serve.gateway.settings import GatewaySettings
 
-PING_SECONDS = 5.0  # for the one-token request of probe and health
+PING_SECONDS = 3.0  # for the one-token request of probe and health; a hung one delays the next by as much
 Twin = tuple[str, Reading, float | None]
 
 
