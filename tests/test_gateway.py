@@ -1,5 +1,6 @@
 """The gateway over real HTTP before a scripted model: its API, its errors, its locks, and what it withstands."""
 
+import asyncio
 import base64
 import json
 import os
@@ -24,6 +25,7 @@ from data.reading import Reading
 from data.sign import DEFAULT_SIGN
 from serve.gateway.app import create_app
 from serve.gateway.boards import HISTORY, Boards, TooManyBoards
+from serve.gateway.busy import Breaker
 from serve.gateway.keys import Scope, find_key, new_key, parse_keys
 from serve.gateway.problems import KINDS
 from serve.gateway.settings import GatewaySettings, read_gateway_settings
@@ -127,6 +129,7 @@ def test_a_form_of_another_site_is_refused() -> None:
             "/generate/temperature", content=json.dumps(TEN_TWENTY), headers={"content-type": "text/plain"}
         )
         problem(plain, "bad_input")
+        problem(client.post("/generate/temperature", content=json.dumps(TEN_TWENTY)), "bad_input")  # of no type at all
         for host in ("evil.example", "127.0.0.1.evil.example:8080", "evil.example:127.0.0.1", ""):
             problem(client.get("/health", headers={"host": host}), "wrong_host")
         for host in ("localhost:8080", "[::1]:8080", "127.0.0.1"):
@@ -210,6 +213,23 @@ def test_the_breaker_spares_a_model_that_is_down_and_sees_it_come_back() -> None
         broken.clear()
         assert eventually(lambda: generate(client).status_code == 200, 5)
         assert "signboard_breaker_open 0.0" in client.get("/metrics").text
+
+
+def test_the_breaker_goes_on_asking_whatever_happens() -> None:
+    faults: list[Exception] = [ServiceError("down"), ZeroDivisionError(), ServiceError("down")]
+
+    async def probe() -> None:
+        if faults:
+            raise faults.pop()
+
+    async def until_closed() -> None:
+        breaker = Breaker(probe, failures=1, seconds=0.01)
+        breaker.trip()
+        while breaker.open:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(until_closed(), 5))
+    assert faults == []
 
 
 def test_twin_readings_of_a_board_are_one_request() -> None:

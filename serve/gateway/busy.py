@@ -1,10 +1,13 @@
 """What keeps a busy or broken model from taking the gateway down: a bounded queue and a circuit breaker."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from data.errors import ServerTimeout, ServiceError
+
+LOG = logging.getLogger("signboard.gateway")
 
 
 class Busy(ServiceError):
@@ -112,8 +115,12 @@ class Breaker:
     async def _until_back(self) -> None:
         while True:
             await asyncio.sleep(self._seconds)
-            with suppress(ServiceError):
+            try:
                 await self._probe()
                 break
+            except ServiceError:
+                continue
+            except Exception:  # whatever it is, a breaker that never asks again would be worse
+                LOG.exception("the probe failed in a way nobody thought of")
         self._failed = 0
         self._probing = None
