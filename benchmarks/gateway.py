@@ -190,7 +190,7 @@ class Judge:
             return "untyped"
 
 
-async def _load(url: str, judge: Judge, wanted: Iterator[Reading], at_once: int) -> None:
+async def _load(url: str, judge: Judge, wanted: Iterator[Reading], at_once: int, pause: float = 0.0) -> None:
     async with http(url) as client:
 
         async def work() -> None:
@@ -203,8 +203,8 @@ async def _load(url: str, judge: Judge, wanted: Iterator[Reading], at_once: int)
                     judge.kinds[f"no gateway: {type(error).__name__}"] += 1
                     await asyncio.sleep(0.5)
                     continue
-                if not judge.judge(reading, answer, time.perf_counter() - begin):
-                    await asyncio.sleep(0.5)  # as Retry-After asks, a little sooner
+                good = judge.judge(reading, answer, time.perf_counter() - begin)
+                await asyncio.sleep(pause if good else 0.5)  # Retry-After asks for more
 
         await asyncio.gather(*(work() for _ in range(at_once)))
 
@@ -310,12 +310,17 @@ async def _recover(what: str, judge: Judge, recoveries: list[tuple[str, float]])
 def soak(
     recipe: RecipeOption = DEFAULT_RECIPE,
     minutes: Annotated[float, typer.Option(help="How long.")] = 30,
+    scripted: Annotated[
+        bool, typer.Option("--scripted", help="A scripted model instead of vLLM: the gateway's memory is what counts.")
+    ] = False,
+    at_once: Annotated[int, typer.Option(help="Requests at once.")] = 32,
+    pause: Annotated[float, typer.Option(help="Seconds between a caller's requests.")] = 0.0,
 ) -> None:
     """Load the gateway for a while and watch its memory."""
     found = load_recipe(recipe)
     judge, sizes = Judge(deadline=10), list[float]()
-    with stack(found) as (_, gateway):
-        asyncio.run(_soak(gateway, judge, minutes * 60, sizes))
+    with scripted_stack(found) if scripted else stack(found) as (_, gateway):
+        asyncio.run(_soak(gateway, judge, minutes * 60, sizes, at_once, pause))
     half = len(sizes) // 2
     rows = [
         ["", "MiB"],
@@ -330,7 +335,28 @@ def soak(
         raise SignboardError(f"{len(judge.wrong)} answers were wrong, such as {judge.wrong[:3]}.")
 
 
-async def _soak(gateway: GatewayProcess, judge: Judge, seconds: float, sizes: list[float]) -> None:
+@contextmanager
+def scripted_stack(recipe: Recipe) -> Iterator[tuple[object, GatewayProcess]]:
+    """Run a gateway before a model that answers at once, rightly."""
+    from tests.scripted_server import Reply, Request, right_answer, scripted
+
+    def forget(request: Request) -> Reply:
+        model.requests.clear()  # a fake that remembers would grow by gigabytes
+        return right_answer(request)
+
+    os.environ.update(RATE)
+    with (
+        scripted(forget) as model,
+        GatewayProcess(GatewaySettings(port=free_port()), model.url, recipe.run / "gateway-benchmark.log") as gateway,
+    ):
+        while not _answers(gateway.url):
+            time.sleep(0.1)
+        yield model, gateway
+
+
+async def _soak(
+    gateway: GatewayProcess, judge: Judge, seconds: float, sizes: list[float], at_once: int, pause: float
+) -> None:
     end = time.monotonic() + seconds
 
     def wanted() -> Iterator[Reading]:
@@ -338,7 +364,7 @@ async def _soak(gateway: GatewayProcess, judge: Judge, seconds: float, sizes: li
         while time.monotonic() < end:
             yield rng.choice(grid)
 
-    load = asyncio.create_task(_load(gateway.url, judge, wanted(), 32))
+    load = asyncio.create_task(_load(gateway.url, judge, wanted(), at_once, pause))
     process: Any = gateway._process
     while not load.done():
         await asyncio.wait({load}, timeout=min(60.0, seconds / 10))
