@@ -41,6 +41,10 @@ class GatewayProcess:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Let the running requests end; stopping twice is no error."""
         if self._process is None:
             return
         with suppress(ProcessLookupError):
@@ -50,6 +54,7 @@ class GatewayProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process = None
 
     def keep(self) -> None:
         """Start it again if it ended.
@@ -106,9 +111,13 @@ def keep_serving(server: VllmServer, gateway: GatewayProcess, tell: Callable[[st
         while True:
             with server:
                 tell(f"[green]ready[/green] after {server.start_seconds:.0f} s: {gateway.url}")
-                while (code := server.ended()) is None:
-                    gateway.keep()
-                    time.sleep(0.25)
+                try:
+                    while (code := server.ended()) is None:
+                        gateway.keep()
+                        time.sleep(0.25)
+                except BaseException:  # the end: the gateway's running requests still need vLLM
+                    gateway.stop()
+                    raise
             tell(f"[yellow]vLLM ended with code {code} and is started again; its log: {server.log}.1[/yellow]")
             deaths.count(code)
             time.sleep(PAUSE)

@@ -132,10 +132,11 @@ def test_a_form_of_another_site_is_refused() -> None:
         problem(client.post("/generate/temperature", content=json.dumps(TEN_TWENTY)), "bad_input")  # of no type at all
         for host in ("evil.example", "127.0.0.1.evil.example:8080", "evil.example:127.0.0.1", ""):
             problem(client.get("/health", headers={"host": host}), "wrong_host")
+        blob = client.post("/v1/chat/completions", content="{}", headers={"content-type": "text/plain"})
+        problem(blob, "bad_input")
+        assert model.requests == []
         for host in ("localhost:8080", "[::1]:8080", "127.0.0.1"):
             assert client.get("/health", headers={"host": host}).status_code == 200
-        model.requests.clear()
-        assert model.requests == []
 
 
 def test_a_rejected_text_is_shown_to_nobody() -> None:
@@ -143,7 +144,7 @@ def test_a_rejected_text_is_shown_to_nobody() -> None:
         answer = generate(client)
         assert "label" in problem(answer, "no_message")["detail"]
         assert "출력" not in answer.text
-        assert client.get("/boards/main").json()["message"] is None
+        problem(client.get("/boards/main"), "not_found")
         assert client.get("/boards/main/history").json() == []
         assert 'signboard_rejected_samples_total{problem="label"} 4.0' in client.get("/metrics").text
 
@@ -305,29 +306,76 @@ def message(today: int = 20) -> SignMessage:
     return SignMessage(GOOD, Reading(10, today), 1, 0.1)
 
 
+class Clock:
+    """A clock that tests set."""
+
+    def __init__(self, hour: int) -> None:
+        self.now = datetime(2026, 7, 1, hour, tzinfo=UTC)
+
+    def boards(self, limit: int = 1000) -> Boards:
+        return Boards(DEFAULT_SIGN, 6 * 3600, "Asia/Seoul", limit, ai_mark=True, now=lambda: self.now)
+
+
+def shown(boards: Boards, board: str) -> datetime | None:
+    """Return until when a board shows something; None: it is blank."""
+    view = boards.view(board)
+    assert view
+    assert (view.message is None) == (view.blank_at is None) == (view.age is None) == (view.pages == [])
+    return view.blank_at
+
+
 def test_nothing_old_is_shown_as_todays() -> None:
-    now = datetime(2026, 7, 1, 3, 0, tzinfo=UTC)  # noon in Seoul
-    boards = Boards(DEFAULT_SIGN, 6 * 3600, "Asia/Seoul", 2, ai_mark=True, now=lambda: now)
+    clock = Clock(3)  # noon in Seoul
+    boards = clock.boards()
     boards.show("lake", boards.ticket("lake"), message())
-    view = boards.view("lake")
-    assert view
-    assert view.message
-    assert view.blank_at == now + timedelta(hours=6)
-    now += timedelta(hours=7)  # 19:00
-    view = boards.view("lake")
-    assert view
-    assert (view.message, view.pages, view.age, view.blank_at) == (None, [], None, None)
-    now = datetime(2026, 7, 1, 14, 50, tzinfo=UTC)  # ten to midnight
+    assert shown(boards, "lake") == clock.now + timedelta(hours=6)
+    clock.now += timedelta(hours=7)  # 19:00
+    assert shown(boards, "lake") is None
+    clock.now = datetime(2026, 7, 1, 14, 59, 58, tzinfo=UTC)  # two seconds to midnight
     boards.show("lake", boards.ticket("lake"), message())
-    view = boards.view("lake")
-    assert view
-    assert view.blank_at == datetime(2026, 7, 1, 15, 0, tzinfo=UTC), "at midnight in Seoul"
-    boards.ticket("gate")
-    with pytest.raises(TooManyBoards):
-        boards.ticket("one-too-many")
+    assert shown(boards, "lake") == datetime(2026, 7, 1, 15, 0, tzinfo=UTC), "midnight in Seoul"
+    late = boards.ticket("lake")
+    clock.now += timedelta(seconds=4)
+    boards.show("lake", late, message())
+    assert shown(boards, "lake") is None, "asked yesterday, written today"
+    assert len(boards.history("lake")) == 3
     for _ in range(HISTORY + 10):
-        boards.show("gate", boards.ticket("gate"), message())
-    assert len(boards.history("gate")) == HISTORY
+        boards.show("lake", boards.ticket("lake"), message())
+    assert len(boards.history("lake")) == HISTORY
+
+
+def test_a_blank_board_makes_room_for_another() -> None:
+    clock = Clock(3)
+    boards = clock.boards(limit=2)
+    for name in ("lake", "gate"):
+        boards.show(name, boards.ticket(name), message())
+    with pytest.raises(TooManyBoards):
+        boards.ticket("hill")
+    clock.now += timedelta(hours=7)
+    boards.blank_old()
+    boards.show("hill", boards.ticket("hill"), message())
+    assert shown(boards, "hill")
+    assert len(boards) == 2
+
+
+def test_every_board_of_many_is_seen_to_go_blank_at_midnight() -> None:
+    clock = Clock(14)
+    boards = clock.boards()
+    names = [f"board-{number}" for number in range(300)]
+
+    async def watch() -> tuple[set[str], set[str]]:
+        for name in names:
+            boards.show(name, boards.ticket(name), message())
+        views = boards.watch()
+        lit = {view.board for view in [await anext(views) for _ in names] if view.message}
+        clock.now += timedelta(hours=2)
+        boards.blank_old()
+        dark = {view.board for view in [await anext(views) for _ in names] if view.message is None}
+        await views.aclose()  # type: ignore[attr-defined]
+        return lit, dark
+
+    assert asyncio.run(watch()) == (set(names), set(names))
+    assert boards.watchers == 0
 
 
 def locked(*scopes: Scope) -> tuple[str, str]:
@@ -338,8 +386,10 @@ def test_without_a_key_nothing_opens_but_health() -> None:
     secret, line = locked(Scope.BOARD)
     with scripted(saying(GOOD)) as model, running_gateway(model.url, keys=line) as client:
         paths = set(create_app(GatewaySettings()).openapi()["paths"]) - {"/health"}
-        for path in paths | {"/", "/docs", "/page/main.js", "/openapi.json", "/nothing", "/v1/completions"}:
-            for method in ("GET", "POST"):
+        static = {"/", "/docs", "/page/main.js", "/openapi.json", "/static-offline-docs/swagger-ui.css"}
+        for path in paths | static | {"/nothing", "/v1/completions"}:
+            assert client.head(path.replace("{board}", "main")).status_code == 401
+            for method in ("GET", "POST", "PUT", "OPTIONS"):
                 answer = client.request(method, path.replace("{board}", "main"))
                 problem(answer, "no_key")
                 assert "Basic" in answer.headers["www-authenticate"]
@@ -358,10 +408,13 @@ def test_a_key_opens_its_scope_as_bearer_and_as_a_browsers_password() -> None:
             assert generate(client).status_code == 200
             problem(client.post("/v1/chat/completions", json={}), "no_scope")
             problem(client.get("/v1/models"), "no_scope")
+            assert client.get("/docs").status_code == 200
     secret, line = locked(Scope.OPENAI)
     with scripted(saying(GOOD)) as model, running_gateway(model.url, keys=line) as client:
         client.headers["authorization"] = f"Bearer {secret}"
         problem(generate(client), "no_scope")
+        for path in ("/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css", "/", "/metrics"):
+            problem(client.get(path), "no_scope")
         assert client.post("/v1/chat/completions", json={}).status_code == 200
         assert "authorization" not in model.requests[-1].headers, "our key is not vLLM's business"
 
@@ -453,6 +506,48 @@ def test_the_sdks_route_passes_bytes_on_and_streams() -> None:
         assert "".join(parts) == body
         assert len(parts) > 1, "not kept back until the end"
         assert "signboard_running 0.0" in client.get("/metrics").text
+
+
+def test_a_reader_that_does_not_read_holds_no_slot() -> None:
+    body = "data: x\n\n" * 2_000_000
+    with (
+        scripted(Reply(body, content_type="text/event-stream"), right_answer) as model,
+        running_gateway(model.url, deadline=1, running=2) as client,
+        client.stream("POST", "/v1/chat/completions", json={"stream": True}),
+    ):
+        assert generate(client).status_code == 200, "the boards have a queue of their own"
+        time.sleep(1.5)
+        chat = {"messages": [{"content": "어제 10도, 오늘 20도"}]}
+        assert client.post("/v1/chat/completions", json=chat).status_code == 200
+
+
+def test_a_body_that_drips_is_not_waited_for() -> None:
+    def parts() -> Any:
+        for _ in range(30):
+            yield b" "
+            time.sleep(0.1)
+
+    headers = {"content-type": "application/json"}
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, deadline=1) as client:
+        problem(client.post("/generate/temperature", content=parts(), headers=headers), "too_slow")
+        assert model.requests == []
+
+
+def test_sdk_callers_cannot_open_the_breaker_for_the_boards() -> None:
+    def answer(request: Request) -> Reply:
+        return right_answer(request) if request.body.get("messages") else Reply("no", 500)
+
+    with scripted(answer) as model, running_gateway(model.url, failures=2) as client:
+        for _ in range(5):
+            problem(client.post("/v1/chat/completions", json={}), "model_down")
+        assert generate(client).status_code == 200
+
+
+def test_a_batch_counts_as_many() -> None:
+    readings = {"readings": [TEN_TWENTY] * 6}
+    with scripted(right_answer) as model, running_gateway(model.url, rate_limit="10/minute") as client:
+        assert client.post("/generate/batch", json=readings).status_code == 200
+        problem(client.post("/generate/batch", json=readings), "too_many")
 
 
 def test_a_stream_that_breaks_is_seen_to_break() -> None:

@@ -20,7 +20,7 @@ from data.errors import SignboardError
 from data.reading import Reading
 from serve.gateway.api import BatchIn, BatchOut, BoardId, Health, MessageOut, ReadingIn
 from serve.gateway.boards import Boards, BoardView, Shown, TooManyBoards
-from serve.gateway.door import Door, request_id
+from serve.gateway.door import LOG, Door, Rates, request_id
 from serve.gateway.keys import Key, Scope
 from serve.gateway.metrics import Metrics
 from serve.gateway.passthrough import Passthrough
@@ -30,13 +30,14 @@ from serve.gateway.writer import Writer
 
 WATCHERS = 1000  # open event streams
 PAGE = Path(__file__).parent / "page"
-ALWAYS = ("no_key", "no_scope", "too_large", "too_many", "bad_input", "not_found", "wrong_host", "wrong_method")
+REFUSED = ("no_key", "no_scope", "too_slow", "too_large", "too_many", "wrong_host")  # by the door
+ALWAYS = (*REFUSED, "bad_input", "not_found", "wrong_method")
 WRITING = ("bad_reading", "too_many_boards", "no_message", "model_down", "busy", "deadline")
 
 
 def create_app(settings: GatewaySettings) -> FastAPI:
     """Return the gateway as an ASGI app."""
-    metrics = Metrics()
+    metrics, rates = Metrics(), Rates(settings.rate_limit)
     boards = Boards(
         settings.parsed_sign, settings.max_age, settings.timezone, settings.boards, ai_mark=settings.ai_mark
     )
@@ -45,11 +46,11 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         version="1",
         summary="Two park temperatures in, one checked Korean message out.",
         lifespan=_lifespan(settings, boards, metrics),
-        middleware=_middleware(settings, metrics),
+        middleware=_middleware(settings, metrics, rates),
         redoc_url=None,
         responses=documented(*ALWAYS),
     )
-    app.state.boards, app.state.metrics = boards, metrics
+    app.state.rates = rates
     for kind in (SignboardError, ProblemError, TooManyBoards, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
     _add_messages(app)
@@ -63,7 +64,7 @@ def _lifespan(settings: GatewaySettings, boards: Boards, metrics: Metrics) -> Ca
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         writer = Writer(settings, boards, metrics)
-        passthrough = Passthrough(settings.model_url, settings.deadline, writer)
+        passthrough = Passthrough(settings, writer)
         app.state.writer, app.state.passthrough = writer, passthrough
         metrics.gauge("signboard_running", "Requests at the model.", lambda: writer.queue.running)
         metrics.gauge("signboard_waiting", "Requests that wait for a turn.", lambda: writer.queue.waiting)
@@ -83,8 +84,8 @@ def _lifespan(settings: GatewaySettings, boards: Boards, metrics: Metrics) -> Ca
     return lifespan
 
 
-def _middleware(settings: GatewaySettings, metrics: Metrics) -> list[Middleware]:
-    stack = [Middleware(Door, settings=settings, metrics=metrics)]
+def _middleware(settings: GatewaySettings, metrics: Metrics, rates: Rates) -> list[Middleware]:
+    stack = [Middleware(Door, settings=settings, metrics=metrics, rates=rates)]
     if settings.cors_origins:
         origins = settings.cors_origins.split()
         stack.insert(
@@ -126,6 +127,7 @@ def _add_messages(app: FastAPI) -> None:
     @app.post("/generate/batch", dependencies=BOARD, responses=documented(*ALWAYS, *WRITING))
     async def batch(asked: BatchIn, request: Request) -> BatchOut:
         """Write many messages; each gets its own answer, a message or a problem."""
+        await request.app.state.rates.hit(request.state.key, len(asked.readings) - 1)
         answers = await asyncio.gather(
             *(_write(request, reading) for reading in asked.readings), return_exceptions=True
         )
@@ -168,7 +170,10 @@ def _add_boards(app: FastAPI, boards: Boards) -> None:
             async for view in boards.watch(board):
                 yield ServerSentEvent(view.model_dump_json(), event="board", retry=1000)
 
-        return EventSourceResponse(stream(), ping=15)
+        # A named event: a page can tell a quiet stream from a dead one.
+        return EventSourceResponse(
+            stream(), ping=15, ping_message_factory=lambda: ServerSentEvent(event="ping", data="")
+        )
 
 
 def _add_passthrough(app: FastAPI) -> None:
@@ -217,7 +222,10 @@ def _problem(error: BaseException) -> ProblemError:
     if isinstance(error, HTTPException):
         code = {kind[0]: code for code, kind in reversed(KINDS.items())}.get(error.status_code, "bad_input")
         return ProblemError(code, str(error.detail), dict(error.headers or {}))
-    return problem_of(error)
+    found = problem_of(error)
+    if found.code == "internal":
+        LOG.error("a fault of the gateway", exc_info=error, extra={"request_id": request_id.get()})
+    return found
 
 
 async def _blank_old(boards: Boards) -> None:

@@ -1,6 +1,7 @@
 """The boards: what each shows, for how long, and who watches. Nothing old is shown as today's."""
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from clients import SignMessage
 from data.sign import Sign
 
 HISTORY = 50  # messages a board remembers
-BACKLOG = 100  # changes a slow watcher may be behind before it loses the oldest
 
 
 class Shown(BaseModel):
@@ -44,6 +44,14 @@ class TooManyBoards(Exception):
     """No more boards are remembered."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A reading's turn: which is younger, and on which day it came."""
+
+    number: int
+    arrived: datetime
+
+
 @dataclass
 class Board:
     """One board's state."""
@@ -51,9 +59,17 @@ class Board:
     id: str
     shown: Shown | None = None
     blank_at: datetime | None = None
-    newest: int = 0  # number of the youngest reading
     displayed: int = 0  # number of the reading behind the message
     history: deque[Shown] = field(default_factory=lambda: deque(maxlen=HISTORY))
+
+
+@dataclass(eq=False)
+class Watcher:
+    """One listener: which boards changed since it last looked. Views are made when it looks, so none is ever stale."""
+
+    board: str | None
+    changed: dict[str, None] = field(default_factory=dict)  # in order
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Boards:
@@ -79,7 +95,8 @@ class Boards:
         self._sign, self._max_age, self._zone, self._limit = sign, timedelta(seconds=max_age), ZoneInfo(timezone), limit
         self._ai_mark, self._now = ai_mark, now
         self._boards: dict[str, Board] = {}
-        self._watchers: set[asyncio.Queue[BoardView]] = set()
+        self._numbers = itertools.count(1)
+        self._watchers: set[Watcher] = set()
 
     def __len__(self) -> int:
         return len(self._boards)
@@ -89,22 +106,21 @@ class Boards:
         """How many listen for changes."""
         return len(self._watchers)
 
-    def ticket(self, board: str) -> int:
+    def ticket(self, board: str) -> Ticket:
         """Number a reading for a board, so that an older one that takes longer is never shown over it.
 
         Raises:
-            TooManyBoards: the board is new and there is no room.
+            TooManyBoards: the board is new and every other one shows something.
         """
-        if board not in self._boards:
-            if len(self._boards) >= self._limit:
-                raise TooManyBoards
-            self._boards[board] = Board(board)
-        self._boards[board].newest += 1
-        return self._boards[board].newest
+        if board not in self._boards and len(self._boards) >= self._limit and self._blank() is None:
+            raise TooManyBoards
+        return Ticket(next(self._numbers), self._now())
 
-    def show(self, board: str, ticket: int, message: SignMessage) -> None:
-        """Put a checked message on a board, unless it shows a younger reading's."""
-        state = self._boards[board]
+    def show(self, board: str, ticket: Ticket, message: SignMessage) -> None:
+        """Put a checked message on a board, unless it shows a younger reading's, or the reading's day is over."""
+        state = self._remember(board)
+        if state is None:
+            return
         written = self._now()
         shown = Shown(
             generated_text=message.text,
@@ -115,10 +131,10 @@ class Boards:
             generation_time=round(message.seconds, 4),
         )
         state.history.appendleft(shown)
-        if ticket < state.displayed:
+        blank_at = min(written + self._max_age, self._midnight(ticket.arrived))
+        if ticket.number < state.displayed or blank_at <= written:
             return
-        state.shown, state.displayed = shown, ticket
-        state.blank_at = min(written + self._max_age, self._midnight(written))
+        state.shown, state.displayed, state.blank_at = shown, ticket.number, blank_at
         self._tell(state)
 
     def view(self, board: str) -> BoardView | None:
@@ -141,18 +157,18 @@ class Boards:
 
     async def watch(self, board: str | None = None) -> AsyncIterator[BoardView]:
         """Yield every board's view now, then each change; of one board if named, blank if it is unknown."""
-        queue: asyncio.Queue[BoardView] = asyncio.Queue(BACKLOG)
-        self._watchers.add(queue)
+        watcher = Watcher(board, dict.fromkeys(self._boards if board is None else [board]))
+        self._watchers.add(watcher)
         try:
-            now = list(self._boards.values()) if board is None else [self._boards.get(board, Board(board))]
-            for state in now:
-                yield self._view(state)
             while True:
-                view = await queue.get()
-                if board in (None, view.board):
-                    yield view
+                while watcher.changed:
+                    name = next(iter(watcher.changed))
+                    del watcher.changed[name]
+                    yield self._view(self._boards.get(name, Board(name)))
+                watcher.woken.clear()
+                await watcher.woken.wait()
         finally:
-            self._watchers.discard(queue)
+            self._watchers.discard(watcher)
 
     def _view(self, state: Board) -> BoardView:
         now = self._now()
@@ -169,11 +185,24 @@ class Boards:
         )
 
     def _tell(self, state: Board) -> None:
-        view = self._view(state)
-        for queue in self._watchers:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait(view)
+        for watcher in self._watchers:
+            if watcher.board in (None, state.id):
+                watcher.changed[state.id] = None
+                watcher.woken.set()
+
+    def _remember(self, name: str) -> Board | None:
+        """Return a board's state; a new one takes a blank one's place if there is no other; None without any."""
+        if name not in self._boards:
+            if len(self._boards) >= self._limit:
+                blank = self._blank()
+                if blank is None:
+                    return None
+                del self._boards[blank]
+            self._boards[name] = Board(name)
+        return self._boards[name]
+
+    def _blank(self) -> str | None:
+        return next((state.id for state in self._boards.values() if state.shown is None), None)
 
     def _midnight(self, moment: datetime) -> datetime:
         local = moment.astimezone(self._zone)

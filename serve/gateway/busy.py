@@ -80,8 +80,11 @@ class Breaker:
             )
 
     @asynccontextmanager
-    async def guard(self) -> AsyncIterator[None]:
+    async def guard(self, counted: type[ServiceError] = ServiceError) -> AsyncIterator[None]:
         """Refuse, or count how the request ends.
+
+        Args:
+            counted: which failures are the model's.
 
         Raises:
             ModelDown: the breaker is open.
@@ -90,8 +93,8 @@ class Breaker:
         try:
             yield
         except ServiceError as error:
-            if not isinstance(error, Busy | ModelDown):
-                self._fail()
+            if isinstance(error, counted):
+                self.count(error)
             raise
         self._failed = 0
 
@@ -107,7 +110,10 @@ class Breaker:
             with suppress(asyncio.CancelledError):
                 await self._probing
 
-    def _fail(self) -> None:
+    def count(self, error: ServiceError) -> None:
+        """Note a failure of the model."""
+        if isinstance(error, Busy | ModelDown):
+            return
         self._failed += 1
         if self._failed >= self._allowed:
             self.trip()

@@ -1,5 +1,6 @@
 """The door before every route: request id, key, rate, size, headers, one log line. Plain ASGI, so that streams pass."""
 
+import asyncio
 import contextvars
 import logging
 import re
@@ -10,13 +11,16 @@ from limits import parse
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.gateway import keys
 from serve.gateway.keys import OPEN, Key, find_key
 from serve.gateway.metrics import Metrics
 from serve.gateway.problems import ProblemError
 from serve.gateway.settings import LOOPBACK, GatewaySettings
 
+DOCS = ("/docs", "/openapi.json", "/static-offline-docs")
 FREE = ("/health",)  # the only address without a key: load balancers have none
 LOG = logging.getLogger("signboard.gateway")
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
@@ -37,11 +41,10 @@ DOCS_POLICY = (
 class Door:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, metrics: Metrics, rates: "Rates") -> None:
         self._app, self._metrics = app, metrics
         self._keys, self._size = settings.parsed_keys, settings.body_limit
-        self._rate = parse(settings.rate_limit)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._rates, self._deadline = rates, settings.deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it with a problem."""
@@ -55,12 +58,15 @@ class Door:
             key = self._key(scope["path"], headers)
             visit.key = key.name
             scope.setdefault("state", {})["key"] = key
-            await self._limit(key, scope["path"])
-            await self._app(scope, _limited(receive, headers, self._size), visit.send)
+            if scope["path"] not in FREE:
+                await self._rates.hit(key)
+            await self._app(scope, _limited(receive, headers, self._size, self._deadline), visit.send)
         except ProblemError as error:
             if visit.status:
                 raise
             await error.response(visit.id)(scope, receive, visit.send)
+        except ClientDisconnect:
+            visit.status = visit.status or 499  # as nginx logs it: nobody is left to answer
         except Exception:
             if visit.status:
                 raise
@@ -80,10 +86,25 @@ class Door:
         key = find_key(self._keys, headers.get(b"authorization", ""))
         if key is None:
             raise ProblemError("no_key", headers={"WWW-Authenticate": 'Basic realm="Signboard", charset="UTF-8"'})
+        if path.startswith(DOCS) and keys.Scope.BOARD not in key.scopes:
+            raise ProblemError("no_scope", f"It needs the scope {keys.Scope.BOARD}.")
         return key
 
-    async def _limit(self, key: Key, path: str) -> None:
-        if path in FREE or await self._limiter.hit(self._rate, key.name):
+
+class Rates:
+    """How often each key may ask."""
+
+    def __init__(self, limit: str) -> None:
+        self._rate = parse(limit)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def hit(self, key: Key, cost: int = 1) -> None:
+        """Count `cost` requests of a key.
+
+        Raises:
+            ProblemError: it has none left.
+        """
+        if cost < 1 or await self._limiter.hit(self._rate, key.name, cost=cost):
             return
         reset, _ = await self._limiter.get_window_stats(self._rate, key.name)
         wait = max(1, round(reset - time.time()))
@@ -134,18 +155,26 @@ def _id(given: str) -> str:
     return given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
 
 
-def _limited(receive: Receive, headers: dict[bytes, str], size: int) -> Receive:
-    """Return a `receive` that refuses a body of more than `size` bytes, announced or not."""
+def _limited(receive: Receive, headers: dict[bytes, str], size: int, seconds: float) -> Receive:
+    """Return a `receive` that refuses a body of more than `size` bytes, announced or not, or that takes too long."""
     announced = headers.get(b"content-length", "0")
     if announced.isdigit() and int(announced) > size:
         raise ProblemError("too_large", f"More than {size} bytes.")
-    read = 0
+    end = asyncio.get_running_loop().time() + seconds
+    read, more = 0, True
 
     async def limited() -> Message:
-        nonlocal read
-        message = await receive()
+        nonlocal read, more
+        if not more:  # what waits now waits for the caller to hang up
+            return await receive()
+        try:
+            async with asyncio.timeout_at(end):
+                message = await receive()
+        except TimeoutError as error:  # FastAPI lets only its own kind of exception out of reading a body
+            raise HTTPException(408, f"The request was not here after {seconds:g} s.") from error
         read += len(message.get("body", b""))
-        if read > size:  # FastAPI lets only its own kind of exception out of reading a body
+        more = message.get("more_body", False)
+        if read > size:
             raise HTTPException(413, f"More than {size} bytes.")
         return message
 

@@ -1,30 +1,49 @@
 """The SDK's two routes, passed on byte by byte. What comes back is unchecked: `AsyncSignboardClient` checks."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from urllib.parse import urlsplit
+from typing import Any
 
 import httpx
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from data.errors import ServerFailed, ServerTimeout, ServerUnavailable
+from serve.gateway.busy import Queue
 from serve.gateway.door import request_id
+from serve.gateway.problems import ProblemError
+from serve.gateway.settings import GatewaySettings
 from serve.gateway.writer import Writer
 
 PASSED_ON = ("content-type",)  # of vLLM's headers; its others are about its own connection
 
 
+class TimedStream(StreamingResponse):
+    """A stream that is cut at its deadline, also when its reader does not read."""
+
+    def __init__(self, *arguments: Any, end: float, held: AsyncExitStack) -> None:
+        super().__init__(*arguments)
+        self._end, self._held = end, held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until done, or break off: who reads sees a connection that ends without its end."""
+        try:
+            async with asyncio.timeout_at(self._end):
+                await super().__call__(scope, receive, send)
+        finally:
+            await self._held.aclose()
+
+
 class Passthrough:
     """A client of vLLM that looks at nothing but the status."""
 
-    def __init__(self, url: str, deadline: float, writer: Writer) -> None:
-        self._base, self._deadline, self._writer = url.rstrip("/"), deadline, writer
+    def __init__(self, settings: GatewaySettings, writer: Writer) -> None:
+        self._base, self._deadline, self._writer = settings.model_url.rstrip("/"), settings.deadline, writer
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        self._http = httpx.AsyncClient(timeout=deadline, limits=limits, trust_env=False)
-        self.host = urlsplit(url).netloc
+        # Apart from the boards' queue: callers of the SDK's routes cannot keep a board waiting.
+        self._queue = Queue(max(1, settings.running // 2), settings.waiting // 2)
+        self._http = httpx.AsyncClient(timeout=settings.deadline, limits=limits, trust_env=False)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -36,25 +55,28 @@ class Passthrough:
         Raises:
             ServiceError: vLLM is down, fails or is too slow, or too much is asked of it.
         """
+        end = asyncio.get_running_loop().time() + self._deadline
+        # Another site's page can send anything but this type without being asked first.
+        if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != "application/json":
+            raise ProblemError("bad_input", "The content type is not application/json.")
         body = await request.body()
         self._writer.breaker.refuse()
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._writer.queue.turn(self._deadline))
-            async with self._writer.breaker.guard():
-                answer = await self._send(request.method, path, body, stack)
+            await stack.enter_async_context(self._queue.turn(self._deadline))
+            # What a caller asks for may be slow or make vLLM fail; only a vLLM that is gone is down for all.
+            async with self._writer.breaker.guard(ServerUnavailable):
+                answer = await self._send(request.method, path, body, stack, end)
             headers = {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}
             if not headers.get("content-type", "").startswith("text/event-stream"):
                 return Response(answer.content, answer.status_code, headers)
             held = stack.pop_all()  # the slot is held until the stream ends
-            return StreamingResponse(
-                self._pass_on(answer, held), answer.status_code, headers, background=BackgroundTask(held.aclose)
-            )
+            return TimedStream(answer.aiter_raw(), answer.status_code, headers, end=end, held=held)
 
-    async def _send(self, method: str, path: str, body: bytes, stack: AsyncExitStack) -> httpx.Response:
+    async def _send(self, method: str, path: str, body: bytes, stack: AsyncExitStack, end: float) -> httpx.Response:
         headers = {"content-type": "application/json", "x-request-id": request_id.get()}
         asked = self._http.build_request(method, f"{self._base}/{path}", content=body or None, headers=headers)
         try:
-            async with asyncio.timeout(self._deadline):
+            async with asyncio.timeout_at(end):
                 answer = await self._http.send(asked, stream=True)
                 stack.push_async_callback(answer.aclose)
                 if not answer.headers.get("content-type", "").startswith("text/event-stream"):
@@ -66,8 +88,3 @@ class Passthrough:
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise ServerFailed(f"The model's server answered {answer.status_code}.")
         return answer
-
-    async def _pass_on(self, answer: httpx.Response, held: AsyncExitStack) -> AsyncIterator[bytes]:
-        async with held:
-            async for part in answer.aiter_raw():
-                yield part

@@ -22,6 +22,7 @@ KINDS: dict[str, tuple[int, str, str]] = {
     "not_found": (404, "그런 주소나 전광판이 없습니다", "There is no such address or board"),
     "wrong_host": (421, "이 이름으로는 접속할 수 없습니다", "The gateway does not answer to this name"),
     "wrong_method": (405, "이 주소에서 쓸 수 없는 메서드입니다", "The address does not take this method"),
+    "too_slow": (408, "요청이 너무 늦게 도착합니다", "The request came too slowly"),
     "too_large": (413, "요청이 너무 큽니다", "The request is too large"),
     "too_many": (429, "요청이 너무 잦습니다", "There are too many requests"),
     "no_message": (

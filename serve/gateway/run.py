@@ -32,7 +32,10 @@ def run_gateway(settings: GatewaySettings) -> None:
         server_header=False,
         date_header=True,
         timeout_graceful_shutdown=int(settings.deadline) + 2,
+        http="h11",  # httptools takes headers without end
         h11_max_incomplete_event_size=16384,
+        ws="none",
+        limit_concurrency=4096,
     )
     server = uvicorn.Server(config)
     server.run()

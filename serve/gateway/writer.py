@@ -6,9 +6,9 @@ import time
 import openai
 
 from clients import AsyncSignboardClient, SignMessage
-from data.errors import MessageError, ServerTimeout, ServiceError, SignboardError
+from data.errors import MessageError, ServerTimeout, ServerUnavailable, ServiceError, SignboardError
 from data.reading import Reading
-from serve.gateway.boards import Boards
+from serve.gateway.boards import Boards, Ticket
 from serve.gateway.busy import Breaker, Queue
 from serve.gateway.metrics import Metrics
 from serve.gateway.settings import GatewaySettings
@@ -35,7 +35,7 @@ class Writer:
         self._boards, self._metrics, self._deadline = boards, metrics, settings.deadline
         self._fresh, self._pinged, self._pinging = settings.health_seconds, -1e9, asyncio.Lock()
         self._health: str | SignboardError = ""
-        self._twins: dict[Twin, tuple[asyncio.Task[SignMessage], list[int]]] = {}
+        self._twins: dict[Twin, tuple[asyncio.Task[SignMessage], list[Ticket]]] = {}
 
     async def close(self) -> None:
         """Let the running requests end, then close the connections."""
@@ -79,7 +79,7 @@ class Writer:
                     self._health = await self.ping()
                 except ServiceError as error:
                     self._health = error
-                    self.breaker.trip()
+                    self.breaker.count(error)
                 self._pinged = time.monotonic()
         if isinstance(self._health, SignboardError):
             raise self._health
@@ -96,7 +96,8 @@ class Writer:
             left = end - time.monotonic()
             if left <= 0:
                 raise ServerTimeout("The request waited until its deadline.", "Ask for less at once.")
-            async with self.breaker.guard():
+            # Who waited long and then ran out of time says more of the queue than of the model.
+            async with self.breaker.guard(ServiceError if left > self._deadline / 2 else ServerUnavailable):
                 try:
                     message = await self.client.say(
                         reading.yesterday,

@@ -5,8 +5,10 @@ import { TEXTS } from "./texts.js";
 const BOARD = new URLSearchParams(location.search).get("board") ?? "main";
 const $ = (id) => document.getElementById(id);
 const board = new Sign($("board")), trial = new Sign($("trial"));
+let events;
 let language = localStorage.getItem("language") ?? (navigator.language.startsWith("ko") ? "ko" : "en");
-let state = "connecting", view = null;
+const PATIENCE = 4000, SILENCE = 40000;  // ms for an answer; without a sign of life from the stream
+let state = "connecting", view = null, heard = performance.now(), newest = 0;
 const text = (key) => TEXTS[language][key];
 
 function speak() {
@@ -36,17 +38,23 @@ function describe() {
 }
 
 async function showBoard(next) {
+  const turn = ++newest;
   view = next;
+  // Until when, by this machine's running time: its clock may be wrong.
+  const lasts = view.message ? Date.parse(view.blank_at) - Date.parse(view.message.written_at) - view.age * 1000 : 0;
+  view.over = performance.now() + lasts;
   $("ai-mark").hidden = !view.ai_mark || !view.message;
   describe();
   await board.show(view);
-  await showHistory();
+  if (turn === newest) await showHistory(turn);
 }
 
-async function showHistory() {
-  const answer = await fetch(`boards/${encodeURIComponent(BOARD)}/history`);
+async function showHistory(turn = newest) {
+  const answer = await ask(`boards/${encodeURIComponent(BOARD)}/history`);
   if (!answer.ok) return;
-  $("history").replaceChildren(...(await answer.json()).map((shown) => {
+  const messages = await answer.json();
+  if (turn !== newest) return;
+  $("history").replaceChildren(...messages.map((shown) => {
     const row = document.createElement("tr");
     const when = new Date(shown.written_at).toLocaleTimeString(language);
     const cells = [when, `${shown.yesterday_temp} → ${shown.today_temp} °C`, shown.generated_text, shown.tries,
@@ -85,20 +93,30 @@ async function write(event) {
 
 async function askHealth() {
   // Also without the gateway: what is over is not shown as today's.
-  if (view?.message && Date.now() > Date.parse(view.blank_at)) showBoard({ ...view, message: null, pages: [] });
+  if (view?.message && performance.now() > view.over) showBoard({ ...view, message: null, pages: [] });
   try {
-    showState((await fetch("health")).ok ? "ready" : "down");
+    const well = (await ask("health")).ok;
+    const silent = performance.now() - heard > SILENCE;
+    showState(silent ? "lost" : well ? "ready" : "down");
+    if (silent) { heard = performance.now(); listen(); }
   } catch { showState("lost"); }
 }
 
+function ask(path) {
+  return fetch(path, { signal: AbortSignal.timeout(PATIENCE) });
+}
+
 function listen() {
-  const events = new EventSource(`events?board=${encodeURIComponent(BOARD)}`);
-  events.addEventListener("board", (event) => showBoard(JSON.parse(event.data)));
-  events.onopen = askHealth;
+  events?.close();
+  events = new EventSource(`events?board=${encodeURIComponent(BOARD)}`);
+  const hear = () => { heard = performance.now(); };
+  events.addEventListener("board", (event) => { hear(); showBoard(JSON.parse(event.data)); });
+  events.addEventListener("ping", hear);
+  events.onopen = () => { hear(); askHealth(); };
   events.onerror = () => {
     showState("lost");
     // A browser gives up where the gateway refuses; then it is us who try again.
-    if (events.readyState === EventSource.CLOSED) { events.close(); setTimeout(listen, 1000); }
+    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 1000);
   };
 }
 

@@ -14,7 +14,10 @@ export class Sign {
   }
 
   async show(view) {
-    await document.fonts.load("12px Sign", "가");
+    const turn = (this.shows = (this.shows ?? 0) + 1);
+    // Without the font the browser's own is drawn: less pretty, still the message.
+    try { await document.fonts.load("12px Sign", "가"); } catch { /* asked again at the next message */ }
+    if (turn !== this.shows) return;
     clearInterval(this.timer);
     Object.assign(this, { pages: view.pages, columns: view.lines ? view.columns : 20, lines: view.lines });
     this.resize();
