@@ -24,7 +24,7 @@ def running_gateway(model_url: str, port: int | None = None, **settings: Any) ->
         "rate_limit": "100000/minute",
     } | settings
     app = create_app(GatewaySettings(model_url=model_url, port=port, **options))
-    config = uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=5)
+    config = uvicorn.Config(app, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

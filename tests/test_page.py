@@ -129,6 +129,15 @@ def test_it_comes_back_after_the_gateway(page: Page) -> None:
             expect(page.locator("#board")).to_have_attribute("aria-label", text)
 
 
+def test_a_lost_history_leaves_the_board_as_it_is(page: Page) -> None:
+    with scripted(right_answer) as model, running_gateway(model.url) as client:
+        page.route("**/history", lambda route: route.abort())
+        page.goto(str(client.base_url))
+        with page.expect_event("requestfailed"):
+            text = show(client, 3, 13)
+        expect(page.locator("#board")).to_have_attribute("aria-label", text)
+
+
 def test_what_a_model_writes_is_never_markup(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clients.client.check_message", lambda *_: [])
     with (

@@ -51,10 +51,8 @@ async function showBoard(next) {
 
 async function showHistory(turn = newest) {
   const answer = await ask(`boards/${encodeURIComponent(BOARD)}/history`);
-  if (!answer.ok) return;
-  const messages = await answer.json();
-  if (turn !== newest) return;
-  $("history").replaceChildren(...messages.map((shown) => {
+  if (!answer?.ok || turn !== newest) return;
+  $("history").replaceChildren(...answer.body.map((shown) => {
     const row = document.createElement("tr");
     const when = new Date(shown.written_at).toLocaleTimeString(language);
     const cells = [when, `${shown.yesterday_temp} → ${shown.today_temp} °C`, shown.generated_text, shown.tries,
@@ -94,16 +92,18 @@ async function write(event) {
 async function askHealth() {
   // Also without the gateway: what is over is not shown as today's.
   if (view?.message && performance.now() > view.over) showBoard({ ...view, message: null, pages: [] });
-  try {
-    const well = (await ask("health")).ok;
-    const silent = performance.now() - heard > SILENCE;
-    showState(silent ? "lost" : well ? "ready" : "down");
-    if (silent) { heard = performance.now(); listen(); }
-  } catch { showState("lost"); }
+  const answer = await ask("health");
+  const silent = performance.now() - heard > SILENCE;
+  showState(!answer || silent ? "lost" : answer.ok ? "ready" : "down");
+  if (answer && silent) { heard = performance.now(); listen(); }
 }
 
-function ask(path) {
-  return fetch(path, { signal: AbortSignal.timeout(PATIENCE) });
+// Null where no answer came, or only half of one: the gateway may go at any moment.
+async function ask(path) {
+  try {
+    const answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE) });
+    return { ok: answer.ok, body: await answer.json() };
+  } catch { return null; }
 }
 
 function listen() {
