@@ -1,0 +1,127 @@
+"""A park's sensors as load: every board sends a reading every few minutes, and all of them on the hour.
+
+Usage: locust -f benchmarks/locustfile.py --headless --host http://127.0.0.1:8080 -u 200 -r 50 -t 10m --every 2
+In: a running gateway (`make gateway`), or vLLM itself with `--api openai`. `-u` is the number of boards. Every message
+is checked. Exit code 1 when a goal is missed: `--goal-p99`, `--goal-errors`, not one wrong message. An hour may be made
+shorter (`--hour 5`). The gateway's rate limit must allow it: SIGNBOARD_GATEWAY_RATE_LIMIT=100000/minute.
+"""
+
+import random
+import time
+from typing import Any
+
+import gevent
+from locust import FastHttpUser, events, task
+from locust.argument_parser import LocustArgumentParser
+from locust.env import Environment
+from locust.runners import WorkerRunner
+
+from benchmarks.sensors import schedule
+from data.message import check_message
+from data.prompt import STOP_MARKERS, build_messages
+from data.reading import Reading, usual_grid
+
+MAX_TOKENS = 64
+WRONG = "wrong message: "
+GRID = list(usual_grid())
+
+
+@events.init_command_line_parser.add_listener
+def add_options(parser: LocustArgumentParser) -> None:
+    """Add the network's shape and the goals."""
+    parser.add_argument("--every", type=float, default=10.0, help="Minutes between a board's readings.")
+    parser.add_argument("--hour", type=float, default=60.0, help="Minutes between bursts, in which all boards send.")
+    parser.add_argument("--burst", type=float, default=5.0, help="Seconds over which a burst is spread.")
+    parser.add_argument("--api", choices=("gateway", "openai"), default="gateway", help="What the host speaks.")
+    parser.add_argument("--model", default="signboard", help="The model's name, for --api openai.")
+    parser.add_argument("--key", default="", env_var="SIGNBOARD_KEY", is_secret=True, help="The gateway's key.")
+    parser.add_argument("--goal-p99", type=float, default=5000.0, help="Milliseconds that 99 of 100 answers keep.")
+    parser.add_argument("--goal-errors", type=float, default=0.001, help="Share of requests that may fail.")
+
+
+class Board(FastHttpUser):
+    """One board with its sensor."""
+
+    network_timeout = connection_timeout = 60.0
+
+    begin = 0.0  # of the test, for all boards, or they would have no hour in common
+
+    def on_start(self) -> None:
+        """Take a place in the schedule and wait for its first moment."""
+        options: Any = self.environment.parsed_options
+        self._rng = random.Random()
+        self._moments = schedule(options.every * 60, options.hour * 60, options.burst, self._rng)
+        self._name = f"load-{self._rng.randrange(10**9)}"
+        self._headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
+        self._due = next(self._moments)
+        gevent.sleep(self.wait_time())
+
+    def wait_time(self) -> float:
+        """Return the seconds until the next reading; none when it is due already."""
+        return max(0.0, Board.begin + self._due - time.monotonic())
+
+    @task
+    def send(self) -> None:
+        """Send the reading that is due, then look when the next one is."""
+        self._ask(self._rng.choice(GRID))
+        self._due = next(self._moments)
+
+    def _ask(self, reading: Reading) -> None:
+        options: Any = self.environment.parsed_options
+        if options.api == "openai":
+            path, body = "/v1/chat/completions", self._chat(reading, options.model)
+        else:
+            path = "/generate/temperature"
+            body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today, "board": self._name}
+        with self.client.post(path, json=body, headers=self._headers, catch_response=True) as answer:
+            if answer.status_code != 200:
+                answer.failure(f"{answer.status_code} {_code(answer)}")
+            elif problems := check_message(_text(answer.json(), options.api), reading):
+                answer.failure(WRONG + problems[0].problem.value)
+
+    @staticmethod
+    def _chat(reading: Reading, model: str) -> dict[str, Any]:
+        return {
+            "model": model,
+            "messages": build_messages(reading),
+            "stop": list(STOP_MARKERS),
+            "max_tokens": MAX_TOKENS,
+        }
+
+
+def _text(body: dict[str, Any], api: str) -> str:
+    return str(body["choices"][0]["message"]["content"] if api == "openai" else body["generated_text"]).strip()
+
+
+def _code(answer: Any) -> str:
+    """Return the gateway's stable code of an error, if it is one of its own."""
+    try:
+        return str(answer.json()["code"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+@events.test_start.add_listener
+def start(**_: Any) -> None:
+    """Note when the first hour began."""
+    Board.begin = time.monotonic()
+
+
+@events.quitting.add_listener
+def judge(environment: Environment, **_: Any) -> None:
+    """Print the verdict and set the exit code."""
+    if isinstance(environment.runner, WorkerRunner):
+        return
+    options: Any = environment.parsed_options
+    total = environment.stats.total
+    wrong = sum(e.occurrences for e in environment.stats.errors.values() if WRONG in str(e.error))
+    p99 = total.get_response_time_percentile(0.99) if total.num_requests else float("inf")
+    goals = {
+        f"{total.num_requests} requests, at least 1": total.num_requests > 0,
+        f"{wrong} wrong messages, at most 0": wrong == 0,
+        f"{total.fail_ratio:.2%} errors, at most {options.goal_errors:.2%}": total.fail_ratio <= options.goal_errors,
+        f"p99 {p99:.0f} ms, at most {options.goal_p99:.0f} ms": p99 <= options.goal_p99,
+    }
+    for goal, kept in goals.items():
+        print(f"{'kept  ' if kept else 'MISSED'}  {goal}")
+    environment.process_exit_code = 0 if all(goals.values()) else 1
