@@ -1,0 +1,134 @@
+"""The original's server, built fairly: FastAPI and transformers' `generate`, one message at a time, cut at the marker.
+
+Usage: python -m benchmarks.baseline_server --port 8090 [--quantization 4bit] [--stop] [--merged]
+In: a finished line. `--stop` and `--merged` are the first two of our ideas, to see each one's gain.
+The prompt, the sampling and the adapter are ours; 50 tokens for a message are the original's.
+"""
+
+import threading
+import time
+from typing import Annotated, Any, Literal
+
+import torch
+import typer
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedTokenizerBase
+
+from data.cli import RecipeOption, SetOption, run
+from data.prompt import STOP_MARKERS, build_messages
+from data.reading import Reading
+from data.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from training.tokens import load_tokenizer, prompt_ids
+
+MAX_NEW_TOKENS = 50
+
+
+class Wanted(BaseModel):
+    """The original's request."""
+
+    yesterday_temp: float
+    today_temp: float
+    temperature: float | None = None
+
+
+class Written(BaseModel):
+    """The original's answer."""
+
+    generated_text: str
+    generation_time: float
+
+
+class Writer:
+    """Writes one message at a time.
+
+    Args:
+        model: with its adapter, or merged.
+        tokenizer: with the template it was trained with.
+        recipe: its sampling.
+        stop: end at the end-of-turn token; else all 50 tokens are written and the text is cut.
+    """
+
+    def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, *, stop: bool) -> None:
+        self._model, self._tokenizer, self._sampling = model, tokenizer, recipe.generation
+        self._end = tokenizer.eos_token_id if stop else None
+        model.generation_config.eos_token_id = self._end  # `generate` reads it where its argument is None
+        self._busy = threading.Lock()  # two at once on the same cores take longer than one after the other
+
+    @torch.inference_mode()
+    def write(self, wanted: Wanted) -> str:
+        """Return the text up to the first marker."""
+        prompt = prompt_ids(self._tokenizer, build_messages(Reading.of(wanted.yesterday_temp, wanted.today_temp)))
+        ids = torch.tensor([prompt], device=self._model.device)
+        with self._busy:
+            written = self._model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=True,
+                temperature=wanted.temperature or self._sampling.temperature,
+                top_p=self._sampling.top_p,
+                repetition_penalty=self._sampling.repetition_penalty,
+                max_new_tokens=MAX_NEW_TOKENS,
+                eos_token_id=self._end,
+                pad_token_id=self._tokenizer.pad_token_id,
+            )
+        text = str(self._tokenizer.decode(written[0, len(prompt) :], skip_special_tokens=False))
+        for marker in STOP_MARKERS:
+            text = text.partition(marker)[0]
+        return text.strip()
+
+
+def load_model(recipe: Recipe, *, four_bit: bool, merged: bool) -> Any:
+    """Load base and adapter, or the merged checkpoint, in bf16 or NF4."""
+    options: dict[str, Any] = {"dtype": torch.bfloat16, "local_files_only": True}
+    if four_bit:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16,
+        )
+    if torch.cuda.is_available():
+        options["device_map"] = {"": 0}
+    model = AutoModelForCausalLM.from_pretrained(recipe.run / ("merged" if merged else "base"), **options)
+    if not merged:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, recipe.adapter)
+    return model.eval()
+
+
+def create_app(writer: Writer) -> FastAPI:
+    """Return the original's API."""
+    app = FastAPI()
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.post("/generate/temperature")
+    def generate(wanted: Wanted) -> Written:
+        begin = time.perf_counter()
+        return Written(generated_text=writer.write(wanted), generation_time=time.perf_counter() - begin)
+
+    return app
+
+
+def main(
+    port: Annotated[int, typer.Option(help="On loopback.")] = 8090,
+    quantization: Annotated[Literal["4bit", "none"], typer.Option(help="4bit: NF4 by bitsandbytes.")] = "none",
+    stop: Annotated[bool, typer.Option("--stop", help="Stop at the end-of-turn token.")] = False,
+    merged: Annotated[bool, typer.Option("--merged", help="The adapter folded in.")] = False,
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    set_: SetOption = None,
+) -> None:
+    """Serve as the original did."""
+    found = load_recipe(recipe, set_ or [])
+    model = load_model(found, four_bit=quantization == "4bit", merged=merged)
+    writer = Writer(model, load_tokenizer(found.run / ("merged" if merged else "adapter")), found, stop=stop)
+    uvicorn.run(create_app(writer), host="127.0.0.1", port=port, log_level="warning", access_log=False)
+
+
+if __name__ == "__main__":
+    run(lambda: typer.run(main))

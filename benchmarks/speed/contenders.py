@@ -1,0 +1,149 @@
+"""Who runs: the original's server, our ideas one by one, llama.cpp as what a user might pick instead.
+
+All write for the same readings with the same adapter, prompt and sampling; llama.cpp has the merged weights.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import httpx
+
+from benchmarks.speed.llama_cpp import llama_server, write_gguf
+from benchmarks.speed.load import Post
+from data.prompt import STOP_MARKERS, build_messages
+from data.reading import Reading
+from data.recipe import Recipe
+from serve.launch import Rung, prepare
+from serve.server import VllmServer
+from serve.settings import ServeSettings
+
+CHAT = "/v1/chat/completions"
+ORIGINAL = "/generate/temperature"
+MAX_TOKENS = 64
+
+
+class OriginalServer(VllmServer):
+    """A process that answers the original's API."""
+
+    def answers(self, timeout: float = 5.0) -> bool:
+        """Ask for a message."""
+        body = {"yesterday_temp": 10, "today_temp": 20}
+        try:
+            answer = httpx.post(self.url.removesuffix("/v1") + ORIGINAL, json=body, timeout=timeout, trust_env=False)
+            return answer.status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server, what it adds over the one it builds on, and how it is asked."""
+
+    name: str
+    what: str
+    path: str
+    make: Callable[[Recipe, int], VllmServer]
+    body: dict[str, Any] = field(default_factory=dict)  # on top of the sampling that all have in common
+    over: str | None = None  # the contender that it is one idea away from
+
+    def post(self, client: aiohttp.ClientSession, url: str, recipe: Recipe) -> Post:
+        """Return what asks it for one message."""
+        address = url.removesuffix("/v1") + self.path
+        return self._original(client, address) if self.path == ORIGINAL else self._chat(client, address, recipe)
+
+    def sampling(self, recipe: Recipe) -> dict[str, Any]:
+        """Return the sampling of a chat request."""
+        chosen = recipe.generation
+        return {"temperature": chosen.temperature, "top_p": chosen.top_p, "stop": list(STOP_MARKERS), **self.body}
+
+    def _chat(self, client: aiohttp.ClientSession, address: str, recipe: Recipe) -> Post:
+        common = {"model": recipe.serve.model_name, "max_tokens": MAX_TOKENS} | self.sampling(recipe)
+
+        async def post(reading: Reading) -> str:
+            async with client.post(address, json=common | {"messages": build_messages(reading)}) as answer:
+                answer.raise_for_status()
+                choice = (await answer.json())["choices"][0]
+            if choice["finish_reason"] != "stop":
+                return ""  # cut off: judged as wrong
+            return str(choice["message"]["content"]).strip()
+
+        return post
+
+    def _original(self, client: aiohttp.ClientSession, address: str) -> Post:
+        async def post(reading: Reading) -> str:
+            body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today}
+            async with client.post(address, json=body) as answer:
+                answer.raise_for_status()
+                return str((await answer.json())["generated_text"])
+
+        return post
+
+
+def original(*options: str) -> Callable[[Recipe, int], VllmServer]:
+    """Make the original's server with some of its options."""
+
+    def make(recipe: Recipe, port: int) -> VllmServer:
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.baseline_server",
+            f"--port={port}",
+            f"--set=name={recipe.name}",
+            *options,
+        ]
+        return OriginalServer(*_rest(command, recipe, port))
+
+    return make
+
+
+def vllm(rung: Rung, *flags: str) -> Callable[[Recipe, int], VllmServer]:
+    """Make our server at a rung of the line; flags come on top of the recipe's."""
+
+    def make(recipe: Recipe, port: int) -> VllmServer:
+        server = prepare(recipe, ServeSettings(port=port, allow_failed_gate=True), rung)[0]
+        server.command.extend(flags)
+        return server
+
+    return make
+
+
+def llama_cpp(kind: str) -> Callable[[Recipe, int], VllmServer]:
+    """Make llama.cpp's server with the merged weights as `kind` of GGUF."""
+
+    def make(recipe: Recipe, port: int) -> VllmServer:
+        weights = write_gguf(recipe, kind)
+        return VllmServer(*_rest(llama_server(weights, recipe, port), recipe, port))
+
+    return make
+
+
+def _rest(command: list[str], recipe: Recipe, port: int) -> tuple[Any, ...]:
+    log = recipe.run / f"serve-{port}.log"
+    return command, dict(os.environ), recipe.serve.model_name, ServeSettings(port=port), log
+
+
+BEHIND = {"top_k": 0, "min_p": 0}  # llama.cpp's own defaults would sample otherwise
+
+CONTENDERS = (
+    Contender(
+        "original-nf4",
+        "the original: transformers, adapter beside an NF4 base, 50 tokens, cut at the marker",
+        ORIGINAL,
+        original("--quantization=4bit"),
+    ),
+    Contender("original", "the same in bf16", ORIGINAL, original(), over="original-nf4"),
+    Contender("stop", "+ stop at the end-of-turn token", ORIGINAL, original("--stop"), over="original"),
+    Contender("stop-merged", "+ adapter folded in", ORIGINAL, original("--stop", "--merged"), over="stop"),
+    Contender("vllm-adapter", "vLLM, base + adapter", CHAT, vllm(Rung.ADAPTER), over="stop"),
+    Contender("vllm-merged", "vLLM, adapter folded in", CHAT, vllm(Rung.MERGED), over="vllm-adapter"),
+    Contender("vllm-awq-no-prefix", "vLLM, AWQ, no prefix cache", CHAT, vllm(Rung.AWQ, "--no-enable-prefix-caching")),
+    Contender("vllm-awq", "**the line**: vLLM, AWQ, prefix cache", CHAT, vllm(Rung.AWQ), over="vllm-merged"),
+    Contender("llama.cpp-f16", "llama.cpp, the merged weights in F16", CHAT, llama_cpp("F16"), BEHIND),
+    Contender(
+        "llama.cpp-q4", "llama.cpp, the merged weights in Q4_0", CHAT, llama_cpp("Q4_0"), BEHIND, over="llama.cpp-f16"
+    ),
+)

