@@ -21,14 +21,13 @@ import typer
 
 from benchmarks.gateway import free_port
 from benchmarks.speed import report as reporting
-from benchmarks.speed.contenders import CHAT, CONTENDERS, Contender
+from benchmarks.speed.contenders import CHAT, CONTENDERS, Contender, Server
 from benchmarks.speed.load import Level, closed_loop, cpu_seconds, peak_mib, poisson, session, stream
 from data.artefact import write_text
 from data.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app
 from data.cli import run as run_app
 from data.errors import StageError
 from data.recipe import Recipe, load_recipe
-from serve.server import VllmServer
 
 AT_ONCE = (1, 2, 4, 8, 16, 32, 64)
 STREAMED = (1, 8, 32)  # callers that read token by token, for TTFT and TPOT
@@ -75,7 +74,7 @@ def measure(contender: Contender, recipe: Recipe, at_once: list[int], seconds: f
 
 
 async def _measure(
-    contender: Contender, recipe: Recipe, server: VllmServer, at_once: list[int], seconds: float, seed: int
+    contender: Contender, recipe: Recipe, server: Server, at_once: list[int], seconds: float, seed: int
 ) -> dict[str, Any]:
     async with session() as client:
         post = contender.post(client, server.url, recipe)

@@ -5,13 +5,16 @@ All write for the same readings with the same adapter, prompt and sampling; llam
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import httpx
+import psutil
 
+from benchmarks.gateway import stack
 from benchmarks.speed.llama_cpp import llama_server, write_gguf
 from benchmarks.speed.load import Post
 from data.prompt import STOP_MARKERS, build_messages
@@ -39,6 +42,38 @@ class OriginalServer(VllmServer):
             return False
 
 
+class Server(Protocol):
+    """What a contender runs: a context that lasts as long as its processes."""
+
+    url: str
+    start_seconds: float  # to the first real answer
+
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *error: Any) -> None: ...
+
+    def _family(self) -> list[psutil.Process]: ...
+
+
+class BehindGateway:
+    """vLLM with our gateway before it: what the outside sees."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.url, self.start_seconds, self._stack = "", 0.0, stack(recipe)
+
+    def __enter__(self) -> "BehindGateway":
+        begin = time.perf_counter()
+        self._vllm, self._gateway = self._stack.__enter__()
+        self.url, self.start_seconds = f"{self._gateway.url}/v1", time.perf_counter() - begin
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def _family(self) -> list[psutil.Process]:
+        child: Any = self._gateway._process
+        return [*self._vllm._family(), psutil.Process(child.pid)]
+
+
 @dataclass(frozen=True)
 class Contender:
     """A server, what it adds over the one it builds on, and how it is asked."""
@@ -46,7 +81,7 @@ class Contender:
     name: str
     what: str
     path: str
-    make: Callable[[Recipe, int], VllmServer]
+    make: Callable[[Recipe, int], Server]
     body: dict[str, Any] = field(default_factory=dict)  # on top of the sampling that all have in common
     over: str | None = None  # the contender that it is one idea away from
 
@@ -75,7 +110,7 @@ class Contender:
 
     def _original(self, client: aiohttp.ClientSession, address: str) -> Post:
         async def post(reading: Reading) -> str:
-            body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today}
+            body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today, "board": None}
             async with client.post(address, json=body) as answer:
                 answer.raise_for_status()
                 return str((await answer.json())["generated_text"])
@@ -142,6 +177,9 @@ CONTENDERS = (
     Contender("vllm-merged", "vLLM, adapter folded in", CHAT, vllm(Rung.MERGED), over="vllm-adapter"),
     Contender("vllm-awq-no-prefix", "vLLM, AWQ, no prefix cache", CHAT, vllm(Rung.AWQ, "--no-enable-prefix-caching")),
     Contender("vllm-awq", "**the line**: vLLM, AWQ, prefix cache", CHAT, vllm(Rung.AWQ), over="vllm-merged"),
+    Contender(
+        "gateway", "the line behind our gateway", ORIGINAL, lambda recipe, _port: BehindGateway(recipe), over="vllm-awq"
+    ),
     Contender("llama.cpp-f16", "llama.cpp, the merged weights in F16", CHAT, llama_cpp("F16"), BEHIND),
     Contender(
         "llama.cpp-q4", "llama.cpp, the merged weights in Q4_0", CHAT, llama_cpp("Q4_0"), BEHIND, over="llama.cpp-f16"

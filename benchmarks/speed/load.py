@@ -14,9 +14,6 @@ from typing import Any
 import aiohttp
 import numpy as np
 import psutil
-from vllm.benchmarks.datasets import SampleRequest
-from vllm.benchmarks.lib.endpoint_request_func import RequestFuncInput, async_request_openai_chat_completions
-from vllm.benchmarks.serve import get_request
 
 from data.message import check_message
 from data.prompt import build_messages
@@ -84,6 +81,9 @@ async def closed_loop(post: Post, at_once: int, seconds: float, seed: int) -> Le
 
 async def poisson(post: Post, rate: float, seconds: float, seed: int) -> Level:
     """Ask at random moments, `rate` a second on average, whatever the answers do; vLLM's own benchmark times them."""
+    from vllm.benchmarks.datasets import SampleRequest
+    from vllm.benchmarks.serve import get_request
+
     level = Level()
     np.random.seed(seed)  # what vLLM's get_request draws from
     count = max(1, round(rate * seconds))
@@ -115,6 +115,8 @@ async def stream(
     client: aiohttp.ClientSession, url: str, model: str, sampling: dict[str, Any], at_once: int, count: int
 ) -> dict[str, float]:
     """Return the median time to the first token and per further token, ms, by the request function of `vllm bench`."""
+    from vllm.benchmarks.lib.endpoint_request_func import RequestFuncInput, async_request_openai_chat_completions
+
     wanted = iter(list(itertools.islice(readings(7), count)))
     firsts: list[float] = []
     others: list[float] = []

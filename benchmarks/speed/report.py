@@ -18,7 +18,19 @@ from data.errors import StageError
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 OPPONENT, LINE = "original", "vllm-awq"
-COLORS = ("#9a9a9a", "#b0623c", "#d98f4e", "#d9b44e", "#7aa6d1", "#3b82c4", "#6a5fb0", "#1d7f5c", "#c05a8a", "#8a3a5f")
+COLORS = (
+    "#9a9a9a",
+    "#b0623c",
+    "#d98f4e",
+    "#d9b44e",
+    "#7aa6d1",
+    "#3b82c4",
+    "#6a5fb0",
+    "#1d7f5c",
+    "#5fbf95",
+    "#c05a8a",
+    "#8a3a5f",
+)
 Pick = Callable[[dict[str, Any]], float]  # one contender's figure in one round
 
 

@@ -1,0 +1,116 @@
+"""The benchmark's own parts: what counts as an answer, the original's server on a real line, the page."""
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import aiohttp
+import gguf
+import httpx
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from benchmarks.speed.llama_cpp import write_gguf
+from benchmarks.speed.load import closed_loop
+from benchmarks.speed.report import BEGIN, END, tables
+from data.compose import compose
+from data.message import check_message
+from data.reading import Reading
+from data.recipe import Recipe
+from tests.conftest import NAME, ROOT
+from tests.scripted_server import GOOD, eventually, free_port
+
+
+def test_a_fast_wrong_answer_counts_as_none() -> None:
+    async def labelled(_reading: Reading) -> str:
+        await asyncio.sleep(0.01)
+        return "출력: " + GOOD
+
+    level = asyncio.run(closed_loop(labelled, 4, 0.2, seed=1)).figures()
+    assert level["wrong"] == level["asked"] > 4
+    assert level["per_second"] == 0
+    assert level["failed"] == 0
+
+
+def test_what_is_not_answered_counts_as_failed() -> None:
+    async def gone(_reading: Reading) -> str:
+        await asyncio.sleep(0.01)
+        raise aiohttp.ClientConnectionError
+
+    level = asyncio.run(closed_loop(gone, 2, 0.1, seed=1)).figures()
+    assert level["failed"] == level["asked"] > 2
+
+
+def test_every_caller_is_busy_all_the_time() -> None:
+    running, most = 0, 0
+
+    async def slow(reading: Reading) -> str:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.02)
+        running -= 1
+        return compose(reading, random.Random(1))
+
+    level = asyncio.run(closed_loop(slow, 8, 0.4, seed=1)).figures()
+    assert most == 8
+    assert level["wrong"] == 0
+    assert level["p50_ms"] >= 20
+    assert level["per_second"] <= 8 / 0.02
+
+
+@contextmanager
+def original_server(*options: str) -> Iterator[str]:
+    """Run the original's server on the session's line."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.baseline_server", f"--port={port}", f"--set=name={NAME}", *options]
+    url = f"http://127.0.0.1:{port}"
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        try:
+            assert eventually(lambda: _answers(url), timeout=120)
+            yield url
+        finally:
+            process.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/health", trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.mark.parametrize("options", [(), ("--stop", "--merged"), ("--quantization=4bit",)])
+def test_the_original_writes_right_messages_too(line: Path, options: tuple[str, ...]) -> None:
+    assert line.exists()
+    with original_server(*options) as url:
+        for reading in (Reading(10, 20), Reading(30, 38), Reading(20, 15)):
+            body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today}
+            answer = httpx.post(f"{url}/generate/temperature", json=body, timeout=60, trust_env=False).json()
+            assert not check_message(answer["generated_text"], reading), answer
+            assert answer["generation_time"] > 0
+
+
+def test_llama_cpp_gets_the_merged_weights(line: Path, recipe: Recipe) -> None:
+    merged = {k: v.float() for f in (line / "merged").glob("*.safetensors") for k, v in load_file(f).items()}
+    found = {t.name: t for t in gguf.GGUFReader(write_gguf(recipe, "F16")).tensors}
+    assert len(found) == len(merged)
+    head = gguf.dequantize(found["output.weight"].data, found["output.weight"].tensor_type)
+    np.testing.assert_allclose(head, merged["lm_head.weight"].half().float().numpy(), atol=1e-3)
+    # llama.cpp turns neighbours (0, 1) of a head where transformers turns halves (0, 32)
+    query = torch.tensor(gguf.dequantize(found["blk.0.attn_q.weight"].data, found["blk.0.attn_q.weight"].tensor_type))
+    ours = merged["model.layers.0.self_attn.q_proj.weight"]
+    torch.testing.assert_close(query[0:2], ours[[0, 32]], atol=1e-3, rtol=1e-3)
+
+
+def test_the_page_shows_the_numbers_beside_it() -> None:
+    page = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+    numbers = json.loads((ROOT / "docs/benchmarks.json").read_text(encoding="utf-8"))
+    assert page.partition(BEGIN)[2].partition(END)[0].strip() == tables(numbers).strip()
