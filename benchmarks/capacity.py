@@ -1,0 +1,133 @@
+"""How many boards a machine carries: measured for the nano line on two cores, a roofline for KORMo-10B on cards.
+
+Usage: python -m benchmarks.capacity
+In: docs/benchmarks.json (the gateway's row). Out: two tables for docs/capacity.md. The roofline is what a card's data
+sheet allows, with nothing lost anywhere: no measurement, an upper limit.
+"""
+
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu_check import BANDWIDTH, PROMPT, SEQUENCE, SHAPES, Size
+from benchmarks.random_awq import AWQ_BYTES, Shape
+from data.cli import run, show_table
+
+SAFE = 0.7  # share of the knee that is used: docs/benchmarks.md has what lies beyond
+MINUTES = (1, 10, 60)  # between a board's readings
+BURST = 5.0  # seconds within which all boards' sensors send on the hour
+QUEUE = 32 + 128  # requests that the gateway holds by default: SIGNBOARD_GATEWAY_RUNNING, …_WAITING
+DEADLINE = 10.0  # seconds within which it answers: …_DEADLINE
+FRESH = 16  # prompt tokens behind the prefix that all prompts share; the rest comes from the prefix cache
+BESIDE = 1.5  # GiB of GPU memory for activations and CUDA graphs
+KV_BYTES = 2  # per value, bf16
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU's data sheet."""
+
+    name: str
+    gib: float
+    tflops: float  # bf16 in, fp32 sums, dense
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes per second."""
+        return BANDWIDTH[self.name] * 1e9
+
+
+CARDS = (Card("NVIDIA GeForce RTX 3060", 12, 25.3), Card("NVIDIA H200", 141, 989))
+
+
+def knee(levels: dict[str, dict[str, float]]) -> tuple[int, dict[str, float]]:
+    """Return the callers at which messages per second over the p50 is highest (Kleinrock's power), and the figures."""
+    best = max(levels, key=lambda n: levels[n]["per_second"] / levels[n]["p50_ms"])
+    return int(best), levels[best]
+
+
+def boards(rate: float) -> list[str]:
+    """Return how many boards a rate of messages per second carries: by their pace, and in one burst."""
+    paced = [f"{SAFE * rate * 60 * minutes:,.0f}" for minutes in MINUTES]
+    held, answered = QUEUE + SAFE * rate * BURST, SAFE * rate * (BURST + DEADLINE)
+    return [*paced, f"{min(held, answered):,.0f}"]
+
+
+def step_seconds(shape: Shape, card: Card, at_once: int) -> float:
+    """Return the least time for one token of `at_once` messages: what must be read, or what must be computed."""
+    cached = at_once * (PROMPT + SEQUENCE) / 2 * kv_bytes(shape)
+    read = shape.bytes_per_token(shape.num_hidden_layers, AWQ_BYTES) + cached
+    return max(read / card.bandwidth, at_once * flops(shape) / card.tflops / 1e12)
+
+
+def kv_bytes(shape: Shape) -> int:
+    """Return the KV cache's bytes per token."""
+    return 2 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim * KV_BYTES
+
+
+def flops(shape: Shape) -> float:
+    """Return the operations per token: two for each weight that takes part."""
+    layer = sum(rows * columns for rows, columns in shape.linears().values())
+    return 2.0 * (shape.num_hidden_layers * layer + shape.hidden_size * shape.vocab_size)
+
+
+def held_bytes(shape: Shape) -> float:
+    """Return the bytes of all weights: 4-bit linears, head and embedding in bf16."""
+    return shape.bytes_per_token(shape.num_hidden_layers, AWQ_BYTES) + 2 * shape.hidden_size * shape.vocab_size
+
+
+def messages_per_second(shape: Shape, card: Card, at_once: int) -> float:
+    """Return the roofline of a batch that is always full."""
+    written = SEQUENCE - PROMPT
+    computing = FRESH * flops(shape) / card.tflops / 1e12
+    return 1 / (written * step_seconds(shape, card, at_once) / at_once + computing)
+
+
+def room(shape: Shape, card: Card) -> int:
+    """Return how many messages fit into the card's memory at once."""
+    free = card.gib * 2**30 * 0.95 - held_bytes(shape) - BESIDE * 2**30
+    return max(0, int(free / (SEQUENCE * kv_bytes(shape))))
+
+
+def measured_rows(result: dict[str, Any]) -> list[list[str]]:
+    """Return the measured table: knee, its p50, boards."""
+    rounds = [one["gateway"]["closed"] for one in result["rounds"]]
+    figures = ("per_second", "p50_ms", "p99_ms")
+    levels = {n: {key: statistics.median(one[n][key] for one in rounds) for key in figures} for n in rounds[0]}
+    at_once, best = knee(levels)
+    most = max(level["per_second"] for level in levels.values())
+    rows = [["", "callers", "messages/s", "p50, ms", "p99, ms", *_paces()]]
+    for name, n, level in (("one caller", 1, levels["1"]), ("knee", at_once, best)):
+        rate = level["per_second"]
+        cells = boards(rate) if n > 1 else [""] * 4
+        rows.append([name, str(n), f"{rate:.0f}", f"{level['p50_ms']:.0f}", f"{level['p99_ms']:.0f}", *cells])
+    return [*rows, ["most", "", f"{most:.0f}", "", "", *[""] * 4]]
+
+
+def roofline_rows() -> list[list[str]]:
+    """Return the roofline table for KORMo-10B in 4 bit."""
+    shape, rows = SHAPES[Size.KORMO], [["card", "at once", "ms per token", "messages/s", *_paces()]]
+    for card in CARDS:
+        for at_once in (1, 32, 128):
+            if at_once <= room(shape, card):
+                step, rate = step_seconds(shape, card, at_once), messages_per_second(shape, card, at_once)
+                rows.append([card.name, str(at_once), f"{1000 * step:.1f}", f"{rate:.1f}", *boards(rate)])
+    return rows
+
+
+def _paces() -> list[str]:
+    return [*[f"boards, every {m} min" for m in MINUTES], f"boards that all send within {BURST:g} s"]
+
+
+def main() -> None:
+    """Print both tables."""
+    page = Path("docs/benchmarks.json")
+    if page.exists():
+        show_table("Measured: nano, 2 cores", measured_rows(json.loads(page.read_text(encoding="utf-8"))))
+    show_table("Roofline, not measured: KORMo-10B in 4 bit", roofline_rows())
+
+
+if __name__ == "__main__":
+    run(main)
