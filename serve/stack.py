@@ -110,8 +110,8 @@ def keep_serving(server: VllmServer, gateway: GatewayProcess, tell: Callable[[st
     with gateway:
         while True:
             with server:
-                tell(f"[green]ready[/green] after {server.start_seconds:.0f} s: {gateway.url}")
                 try:
+                    tell(f"[green]ready[/green] after {server.start_seconds:.0f} s: {gateway.url}")
                     while (code := server.ended()) is None:
                         gateway.keep()
                         time.sleep(0.25)

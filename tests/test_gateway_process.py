@@ -3,16 +3,18 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from data.errors import ServiceError
@@ -95,6 +97,44 @@ def test_a_full_disk_under_the_log_stops_no_board() -> None:
     with scripted(right_answer) as model, gateway_process(model.url, Path("/dev/full")) as (_, url):
         for _ in range(50):
             assert httpx.post(f"{url}/generate/temperature", json=TEN_TWENTY).status_code == 200
+
+
+def test_headers_without_end_are_cut_off(tmp_path: Path) -> None:
+    with scripted(right_answer) as model, gateway_process(model.url, tmp_path / "log") as (process, url):
+        before = psutil.Process(process.pid).memory_info().rss
+        with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=10) as caller:
+            caller.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            with suppress(ConnectionError):
+                for number in range(4000):
+                    caller.sendall(f"X-Long-{number}: {'x' * 4000}\r\n".encode())
+                assert caller.recv(100).startswith(b"HTTP/1.1 4")
+        assert httpx.get(f"{url}/health").status_code == 200
+        assert psutil.Process(process.pid).memory_info().rss - before < 8 << 20
+
+
+def test_the_gateway_drains_before_vllm_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    command = [sys.executable, str(ROOT / "tests/stand_in.py"), f"--port={port}", f"--pids={tmp_path / 'pids'}"]
+    server = VllmServer(command, dict(os.environ), "board", ServeSettings(port=port), tmp_path / "vllm.log", None)
+    gateway = GatewayProcess(GatewaySettings(port=free_port()), server.url, tmp_path / "gateway.log")
+    order: list[str] = []
+
+    def recorded(stop: Callable[[], None], name: str) -> Callable[[], None]:
+        def run() -> None:
+            stop()
+            order.append(name)
+
+        return run
+
+    monkeypatch.setattr(gateway, "stop", recorded(gateway.stop, "gateway"))
+    monkeypatch.setattr(server, "stop", recorded(server.stop, "vllm"))
+
+    def interrupt(_text: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        keep_serving(server, gateway, interrupt)
+    assert order.index("gateway") < order.index("vllm")
 
 
 def test_a_taken_port_and_a_key_on_the_command_line() -> None:
