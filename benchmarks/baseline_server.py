@@ -5,8 +5,8 @@ In: a finished line. `--stop` and `--merged` are the first two of our ideas, to 
 The prompt, the sampling and the adapter are ours; 50 tokens for a message are the original's.
 """
 
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, Literal
 
 import torch
@@ -54,40 +54,44 @@ class Writer:
         self._model, self._tokenizer, self._sampling = model, tokenizer, recipe.generation
         self._end = tokenizer.eos_token_id if stop else None
         model.generation_config.eos_token_id = self._end  # `generate` reads it where its argument is None
-        self._busy = threading.Lock()  # two at once on the same cores take longer than one after the other
+        # Two at once on the same cores take longer than one after the other; and one thread is one team of torch's.
+        self._one = ThreadPoolExecutor(max_workers=1)
+
+    def write(self, wanted: Wanted) -> str:
+        """Return the text up to the first marker; callers come first come, first served."""
+        return self._one.submit(self._write, wanted).result()
 
     @torch.inference_mode()
-    def write(self, wanted: Wanted) -> str:
-        """Return the text up to the first marker."""
+    def _write(self, wanted: Wanted) -> str:
         prompt = prompt_ids(self._tokenizer, build_messages(Reading.of(wanted.yesterday_temp, wanted.today_temp)))
         ids = torch.tensor([prompt], device=self._model.device)
-        with self._busy:
-            written = self._model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=True,
-                temperature=wanted.temperature or self._sampling.temperature,
-                top_p=self._sampling.top_p,
-                repetition_penalty=self._sampling.repetition_penalty,
-                max_new_tokens=MAX_NEW_TOKENS,
-                eos_token_id=self._end,
-                pad_token_id=self._tokenizer.pad_token_id,
-            )
+        written = self._model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=True,
+            temperature=wanted.temperature or self._sampling.temperature,
+            top_p=self._sampling.top_p,
+            top_k=0,  # transformers' own default is 50
+            repetition_penalty=self._sampling.repetition_penalty,
+            max_new_tokens=MAX_NEW_TOKENS,
+            eos_token_id=self._end,
+            pad_token_id=self._tokenizer.pad_token_id,
+        )
         text = str(self._tokenizer.decode(written[0, len(prompt) :], skip_special_tokens=False))
         for marker in STOP_MARKERS:
             text = text.partition(marker)[0]
         return text.strip()
 
 
-def load_model(recipe: Recipe, *, four_bit: bool, merged: bool) -> Any:
-    """Load base and adapter, or the merged checkpoint, in bf16 or NF4."""
-    options: dict[str, Any] = {"dtype": torch.bfloat16, "local_files_only": True}
+def load_model(recipe: Recipe, dtype: torch.dtype, *, four_bit: bool, merged: bool) -> Any:
+    """Load base and adapter, or the merged checkpoint, in 16 or 32 bit or NF4."""
+    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
     if four_bit:
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_compute_dtype=dtype,
         )
     if torch.cuda.is_available():
         options["device_map"] = {"": 0}
@@ -95,7 +99,7 @@ def load_model(recipe: Recipe, *, four_bit: bool, merged: bool) -> Any:
     if not merged:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, recipe.adapter)
+        model = PeftModel.from_pretrained(model, recipe.adapter, autocast_adapter_dtype=False)
     return model.eval()
 
 
@@ -118,6 +122,7 @@ def create_app(writer: Writer) -> FastAPI:
 def main(
     port: Annotated[int, typer.Option(help="On loopback.")] = 8090,
     quantization: Annotated[Literal["4bit", "none"], typer.Option(help="4bit: NF4 by bitsandbytes.")] = "none",
+    dtype: Annotated[Literal["bfloat16", "float32"], typer.Option(help="What it computes in.")] = "bfloat16",
     stop: Annotated[bool, typer.Option("--stop", help="Stop at the end-of-turn token.")] = False,
     merged: Annotated[bool, typer.Option("--merged", help="The adapter folded in.")] = False,
     recipe: RecipeOption = DEFAULT_RECIPE,
@@ -125,8 +130,8 @@ def main(
 ) -> None:
     """Serve as the original did."""
     found = load_recipe(recipe, set_ or [])
-    model = load_model(found, four_bit=quantization == "4bit", merged=merged)
-    writer = Writer(model, load_tokenizer(found.run / ("merged" if merged else "adapter")), found, stop=stop)
+    model = load_model(found, getattr(torch, dtype), four_bit=quantization == "4bit", merged=merged)
+    writer = Writer(model, load_tokenizer(found.run / ("merged" if merged else "base")), found, stop=stop)
     uvicorn.run(create_app(writer), host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.gpu_check import BANDWIDTH, PROMPT, SEQUENCE, SHAPES, Size
 from benchmarks.random_awq import AWQ_BYTES, Shape
 from data.cli import run, show_table
+from data.recipe import load_recipe
 
 SAFE = 0.7  # share of the knee that is used: docs/benchmarks.md has what lies beyond
 MINUTES = (1, 10, 60)  # between a board's readings
@@ -42,10 +43,9 @@ class Card:
 CARDS = (Card("NVIDIA GeForce RTX 3060", 12, 25.3), Card("NVIDIA H200", 141, 989))
 
 
-def knee(levels: dict[str, dict[str, float]]) -> tuple[int, dict[str, float]]:
-    """Return the callers at which messages per second over the p50 is highest (Kleinrock's power), and the figures."""
-    best = max(levels, key=lambda n: levels[n]["per_second"] / levels[n]["p50_ms"])
-    return int(best), levels[best]
+def knee(levels: dict[str, dict[str, float]]) -> int:
+    """Return the callers at which messages per second over the p50 is highest (Kleinrock's power)."""
+    return int(max(levels, key=lambda n: levels[n]["per_second"] / levels[n]["p50_ms"]))
 
 
 def boards(rate: float) -> list[str]:
@@ -53,13 +53,6 @@ def boards(rate: float) -> list[str]:
     paced = [f"{SAFE * rate * 60 * minutes:,.0f}" for minutes in MINUTES]
     held, answered = QUEUE + SAFE * rate * BURST, SAFE * rate * (BURST + DEADLINE)
     return [*paced, f"{min(held, answered):,.0f}"]
-
-
-def step_seconds(shape: Shape, card: Card, at_once: int) -> float:
-    """Return the least time for one token of `at_once` messages: what must be read, or what must be computed."""
-    cached = at_once * (PROMPT + SEQUENCE) / 2 * kv_bytes(shape)
-    read = shape.bytes_per_token(shape.num_hidden_layers, AWQ_BYTES) + cached
-    return max(read / card.bandwidth, at_once * flops(shape) / card.tflops / 1e12)
 
 
 def kv_bytes(shape: Shape) -> int:
@@ -78,42 +71,50 @@ def held_bytes(shape: Shape) -> float:
     return shape.bytes_per_token(shape.num_hidden_layers, AWQ_BYTES) + 2 * shape.hidden_size * shape.vocab_size
 
 
-def messages_per_second(shape: Shape, card: Card, at_once: int) -> float:
-    """Return the roofline of a batch that is always full."""
-    written = SEQUENCE - PROMPT
-    computing = FRESH * flops(shape) / card.tflops / 1e12
-    return 1 / (written * step_seconds(shape, card, at_once) / at_once + computing)
+def seconds_per_message(shape: Shape, card: Card, at_once: int) -> float:
+    """Return the least time for one of a batch that is always full: to read what must be read, or to compute it.
+
+    The first token comes from reading the prompt, so one pass less than tokens is decoded; the two overlap at best.
+    """
+    decoded = SEQUENCE - PROMPT - 1
+    cached = (PROMPT + SEQUENCE) / 2 * kv_bytes(shape)
+    weights = shape.bytes_per_token(shape.num_hidden_layers, AWQ_BYTES)
+    reading = decoded * (weights / at_once + cached) / card.bandwidth
+    computing = (decoded + FRESH) * flops(shape) / card.tflops / 1e12
+    return max(reading, computing)
 
 
 def room(shape: Shape, card: Card) -> int:
     """Return how many messages fit into the card's memory at once."""
-    free = card.gib * 2**30 * 0.95 - held_bytes(shape) - BESIDE * 2**30
+    free = card.gib * 2**30 * 0.9 - held_bytes(shape) - BESIDE * 2**30
     return max(0, int(free / (SEQUENCE * kv_bytes(shape))))
 
 
-def measured_rows(result: dict[str, Any]) -> list[list[str]]:
-    """Return the measured table: knee, its p50, boards."""
-    rounds = [one["gateway"]["closed"] for one in result["rounds"]]
-    figures = ("per_second", "p50_ms", "p99_ms")
-    levels = {n: {key: statistics.median(one[n][key] for one in rounds) for key in figures} for n in rounds[0]}
-    at_once, best = knee(levels)
-    most = max(level["per_second"] for level in levels.values())
+def measured_rows(summary: dict[str, Any]) -> list[list[str]]:
+    """Return the measured table: one caller, the knee, the most."""
+    closed = summary["contenders"]["gateway"]["closed"]
+    levels = {
+        n: {"per_second": statistics.median(level["per_second"]), "p50_ms": level["p50_ms"], "p99_ms": level["p99_ms"]}
+        for n, level in closed.items()
+    }
+    most = max(levels, key=lambda n: levels[n]["per_second"])
     rows = [["", "callers", "messages/s", "p50, ms", "p99, ms", *_paces()]]
-    for name, n, level in (("one caller", 1, levels["1"]), ("knee", at_once, best)):
-        rate = level["per_second"]
-        cells = boards(rate) if n > 1 else [""] * 4
-        rows.append([name, str(n), f"{rate:.0f}", f"{level['p50_ms']:.0f}", f"{level['p99_ms']:.0f}", *cells])
-    return [*rows, ["most", "", f"{most:.0f}", "", "", *[""] * 4]]
+    for name, n in (("one caller", "1"), ("knee", str(knee(levels))), ("most", most)):
+        level = levels[n]
+        figures = [f"{level[key]:.0f}" for key in ("per_second", "p50_ms", "p99_ms")]
+        rows.append([name, n, *figures, *(boards(level["per_second"]) if name == "knee" else [""] * 4)])
+    return rows
 
 
 def roofline_rows() -> list[list[str]]:
-    """Return the roofline table for KORMo-10B in 4 bit."""
-    shape, rows = SHAPES[Size.KORMO], [["card", "at once", "ms per token", "messages/s", *_paces()]]
+    """Return the roofline table for KORMo-10B in 4 bit, as many at once as the recipe allows."""
+    shape, most = SHAPES[Size.KORMO], load_recipe(Path("recipes/kormo-10b.yaml")).serve.max_num_seqs
+    rows = [["card", "at once", "messages/s", *_paces()]]
     for card in CARDS:
-        for at_once in (1, 32, 128):
+        for at_once in sorted({1, 32, most}):
             if at_once <= room(shape, card):
-                step, rate = step_seconds(shape, card, at_once), messages_per_second(shape, card, at_once)
-                rows.append([card.name, str(at_once), f"{1000 * step:.1f}", f"{rate:.1f}", *boards(rate)])
+                rate = 1 / seconds_per_message(shape, card, at_once)
+                rows.append([card.name, str(at_once), f"{rate:.1f}", *boards(rate)])
     return rows
 
 
@@ -125,7 +126,10 @@ def main() -> None:
     """Print both tables."""
     page = Path("docs/benchmarks.json")
     if page.exists():
-        show_table("Measured: nano, 2 cores", measured_rows(json.loads(page.read_text(encoding="utf-8"))))
+        summary = json.loads(page.read_text(encoding="utf-8"))
+        machine = summary["machine"]
+        title = f"Measured: {summary['recipe']}, {machine['cores']} cores, {machine['processor']}"
+        show_table(title, measured_rows(summary))
     show_table("Roofline, not measured: KORMo-10B in 4 bit", roofline_rows())
 
 

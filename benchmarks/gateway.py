@@ -27,7 +27,7 @@ from benchmarks.flaky_proxy import FlakyProxy, Mode
 from clients.client import MAX_TOKENS
 from data.artefact import write_text
 from data.cli import DEFAULT_RECIPE, console, new_app, run, show_table
-from data.errors import SignboardError
+from data.errors import ServiceError, SignboardError
 from data.message import check_message
 from data.prompt import STOP_MARKERS, build_messages
 from data.reading import Reading, usual_grid
@@ -54,8 +54,12 @@ def stack(recipe: Recipe, through: int | None = None, **variables: str) -> Itera
     with vllm:
         settings = GatewaySettings(port=free_port())
         with GatewayProcess(settings, f"http://127.0.0.1:{port}/v1", recipe.run / "gateway-benchmark.log") as gateway:
-            while not _healthy(gateway.url):
+            for _ in range(600):
+                if _healthy(gateway.url):
+                    break
                 time.sleep(0.1)
+            else:
+                raise ServiceError("The gateway did not become ready within a minute.", f"Look into {gateway.log}.")
             yield vllm, gateway
 
 

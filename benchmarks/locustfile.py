@@ -1,11 +1,12 @@
 """A park's sensors as load: every board sends a reading every few minutes, and all of them on the hour.
 
-Usage: locust -f benchmarks/locustfile.py --headless --host http://127.0.0.1:8080 -u 200 -r 50 -t 10m --every 2
+Usage: locust -f benchmarks/locustfile.py --headless --host http://127.0.0.1:8080 -u 200 -r 50 -t 10m -s 15 --hour 3
 In: a running gateway (`make gateway`), or vLLM itself with `--api openai`. `-u` is the number of boards. Every message
 is checked. Exit code 1 when a goal is missed: `--goal-p99`, `--goal-errors`, not one wrong message. An hour may be made
-shorter (`--hour 5`). The gateway's rate limit must allow it: SIGNBOARD_GATEWAY_RATE_LIMIT=100000/minute.
+shorter (`--hour 3`). The gateway must allow it: SIGNBOARD_GATEWAY_RATE_LIMIT=100000/minute, SIGNBOARD_GATEWAY_BOARDS.
 """
 
+import itertools
 import random
 import time
 from typing import Any
@@ -24,6 +25,7 @@ from data.reading import Reading, usual_grid
 MAX_TOKENS = 64
 WRONG = "wrong message: "
 GRID = list(usual_grid())
+NUMBERS = itertools.count()
 
 
 @events.init_command_line_parser.add_listener
@@ -51,7 +53,7 @@ class Board(FastHttpUser):
         options: Any = self.environment.parsed_options
         self._rng = random.Random()
         self._moments = schedule(options.every * 60, options.hour * 60, options.burst, self._rng)
-        self._name = f"load-{self._rng.randrange(10**9)}"
+        self._name = f"load-{next(NUMBERS)}"  # the same in every run: the gateway remembers 1,000 boards
         self._headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
         self._due = next(self._moments)
         gevent.sleep(self.wait_time())
@@ -62,21 +64,29 @@ class Board(FastHttpUser):
 
     @task
     def send(self) -> None:
-        """Send the reading that is due, then look when the next one is."""
-        self._ask(self._rng.choice(GRID))
-        self._due = next(self._moments)
+        """Send the reading that is due."""
+        due, self._due = self._due, next(self._moments)
+        self._ask(self._rng.choice(GRID), due)
 
-    def _ask(self, reading: Reading) -> None:
+    def _ask(self, reading: Reading, due: float) -> None:
         options: Any = self.environment.parsed_options
+        late = time.monotonic() - Board.begin - due  # a reading waits from its moment on, not from when it is sent
         if options.api == "openai":
             path, body = "/v1/chat/completions", self._chat(reading, options.model)
         else:
             path = "/generate/temperature"
             body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today, "board": self._name}
         with self.client.post(path, json=body, headers=self._headers, catch_response=True) as answer:
+            answer.request_meta["response_time"] += 1000 * late
             if answer.status_code != 200:
                 answer.failure(f"{answer.status_code} {_code(answer)}")
-            elif problems := check_message(_text(answer.json(), options.api), reading):
+                return
+            try:
+                text = _text(answer.json(), options.api)
+            except (ValueError, LookupError, TypeError):
+                answer.failure("200, but no message")
+                return
+            if problems := check_message(text, reading):
                 answer.failure(WRONG + problems[0].problem.value)
 
     @staticmethod
@@ -116,6 +126,8 @@ def judge(environment: Environment, **_: Any) -> None:
     total = environment.stats.total
     wrong = sum(e.occurrences for e in environment.stats.errors.values() if WRONG in str(e.error))
     p99 = total.get_response_time_percentile(0.99) if total.num_requests else float("inf")
+    bursts = int((time.monotonic() - Board.begin) / (60 * options.hour))
+    print(f"{bursts} bursts, in which every board sent within {options.burst:g} s (--hour {options.hour:g})")
     goals = {
         f"{total.num_requests} requests, at least 1": total.num_requests > 0,
         f"{wrong} wrong messages, at most 0": wrong == 0,

@@ -1,8 +1,9 @@
 """How vLLM is run on a CPU: one flag, variable or library changed at a time, against the recipe, in the same round.
 
 Usage: python -m benchmarks.serving_flags [--rounds 2] [--only eager] [--recipe recipes/nano.yaml]
-In: a finished line. Out: a table: seconds to the first answer, p50 of one caller, right messages per second of 32, peak
-memory, each also as a ratio to the recipe's own run of that round; details in runs/<recipe>/serving-flags.json.
+In: a finished line. Out: a table: seconds to the first answer, p50 of one caller, right messages per second of 32 (all
+answers where they are cut on purpose), peak memory, each also as a ratio to the recipe's own run of that round; details
+in runs/<recipe>/serving-flags.json. Every second round runs backwards.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import json
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +21,7 @@ from benchmarks.speed.contenders import CHAT, Contender
 from benchmarks.speed.load import closed_loop, peak_mib, session
 from data.artefact import write_text
 from data.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, run, show_table
-from data.errors import StageError
+from data.errors import ServiceError, StageError
 from data.recipe import Recipe, load_recipe
 from serve.launch import Rung, prepare
 from serve.server import VllmServer
@@ -38,6 +40,7 @@ class Variant:
     environment: dict[str, str] = field(default_factory=dict)
     rung: Rung = Rung.AWQ
     body: dict[str, Any] = field(default_factory=dict)
+    library: str = ""  # that must be loaded, or the variant is not what it says
 
 
 VARIANTS = {
@@ -50,7 +53,7 @@ VARIANTS = {
     "engine in a process of its own": Variant(environment={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}),
     "one thread, bound to core 0": Variant(environment={"VLLM_CPU_OMP_THREADS_BIND": "0"}),
     "threads not bound": Variant(environment={"VLLM_CPU_OMP_THREADS_BIND": "nobind"}),
-    "TCMalloc": Variant(environment={"LD_PRELOAD": "libtcmalloc_minimal.so.4"}),
+    "TCMalloc": Variant(environment={"LD_PRELOAD": "libtcmalloc_minimal.so.4"}, library="libtcmalloc"),
     "at most 8 at once": Variant(("--max-num-seqs=8",)),
     "at most 64 at once": Variant(("--max-num-seqs=64",)),
     "no statistics": Variant(("--disable-log-stats",)),
@@ -73,11 +76,14 @@ def main(
     measured: list[dict[str, dict[str, float]]] = []
     for number in range(rounds):
         measured.append({})
-        for name in names:
-            figures = measure(found, VARIANTS[name], seconds, number)
-            measured[-1][name] = figures
-            console.print(f"round {number + 1} of {rounds}: {name}: {figures}")
-    write_text(found.run / "serving-flags.json", json.dumps(measured, indent=1, ensure_ascii=False))
+        for name in names if number % 2 == 0 else reversed(names):
+            try:
+                measured[-1][name] = measure(found, VARIANTS[name], seconds, number)
+            except ServiceError as error:
+                console.print(f"round {number + 1} of {rounds}: {name}: not measured: {error}")
+                continue
+            console.print(f"round {number + 1} of {rounds}: {name}: {measured[-1][name]}")
+            write_text(found.run / "serving-flags.json", json.dumps(measured, indent=1, ensure_ascii=False))
     show_table("One thing changed at a time", list(table(measured, names)))
 
 
@@ -87,6 +93,8 @@ def measure(recipe: Recipe, variant: Variant, seconds: float, seed: int) -> dict
     server.command[:] = [part for part in server.command if part not in variant.without] + list(variant.flags)
     server._environment.update(variant.environment)
     with server:
+        if variant.library not in _libraries(server):
+            raise ServiceError(f"{variant.library} was not loaded.", "Install it, e.g. libtcmalloc-minimal4.")
         loaded = asyncio.run(_load(recipe, server, variant, seconds, seed))
         figures = {"start_s": server.start_seconds, **loaded, "peak_mib": peak_mib(server._family())}
     return {name: round(value, 1) for name, value in figures.items()}
@@ -99,18 +107,24 @@ async def _load(recipe: Recipe, server: VllmServer, variant: Variant, seconds: f
         await closed_loop(post, 32, 2.0, seed=99)  # warm
         one = await closed_loop(post, 1, seconds, 2 * seed)
         many = await closed_loop(post, 32, seconds, 2 * seed + 1)
-    answered = len(many.latencies) / many.seconds  # what is cut on purpose is no message, but it is work
-    return {"p50_ms": statistics.median(one.latencies) * 1000, "per_second": answered}
+    cut = "max_tokens" in variant.body
+    rate = len(many.latencies_ms) / many.seconds if cut else many.figures()["per_second"]
+    return {"p50_ms": statistics.median(one.latencies_ms), "per_second": rate}
+
+
+def _libraries(server: VllmServer) -> str:
+    return "".join(Path(f"/proc/{process.pid}/maps").read_text(errors="replace") for process in server._family())
 
 
 def table(measured: list[dict[str, dict[str, float]]], names: list[str]) -> Iterator[list[str]]:
     """Yield the table's rows: medians, and the median of each round's ratio to the recipe's own."""
     yield ["", *FIGURES.values()]
     for name in names:
+        rounds = [one for one in measured if name in one and USUAL in one]
         cells = []
-        for figure in FIGURES:
-            middle = statistics.median(one[name][figure] for one in measured)
-            ratio = statistics.median(one[name][figure] / one[USUAL][figure] for one in measured)
+        for figure in FIGURES if rounds else ():
+            middle = statistics.median(one[name][figure] for one in rounds)
+            ratio = statistics.median(one[name][figure] / one[USUAL][figure] for one in rounds)
             cells.append(f"{middle:.1f} ({ratio:.2f}×)")
         yield [name, *cells]
 

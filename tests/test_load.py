@@ -1,6 +1,7 @@
 """The operators' load test, with the real Locust, before a scripted model behind a real gateway."""
 
 import random
+import re
 import subprocess
 import sys
 from itertools import takewhile
@@ -12,7 +13,23 @@ from tests.conftest import ROOT
 from tests.gateway_server import running_gateway
 from tests.scripted_server import LABELLED, Reply, Script, right_answer, saying, scripted
 
-OPTIONS = ("--headless", "-u", "8", "-r", "100", "-t", "4s", "--every", "0.01", "--hour", "0.03", "--burst", "0.2")
+OPTIONS = (
+    "--headless",
+    "-u",
+    "8",
+    "-r",
+    "100",
+    "-t",
+    "4s",
+    "-s",
+    "5",
+    "--every",
+    "0.01",
+    "--hour",
+    "0.03",
+    "--burst",
+    "0.2",
+)
 
 
 def locust(url: str, *options: str) -> tuple[int, str]:
@@ -29,6 +46,7 @@ def test_a_network_that_is_served_well_passes(api: str) -> None:
     assert code == 0, said
     assert "MISSED" not in said
     assert "0 wrong messages" in said
+    assert re.search(r"^[1-9] bursts", said, re.MULTILINE)
     paths = {request.path for request in model.requests if request.body.get("max_tokens") != 1}
     assert paths == {"/v1/chat/completions"}
 
@@ -38,6 +56,7 @@ def test_a_network_that_is_served_well_passes(api: str) -> None:
     [
         (saying(LABELLED), ("--api", "openai"), "wrong messages"),
         (Reply("no", 500), (), "errors"),
+        (Reply('{"choices": []}'), ("--api", "openai"), "errors"),
         (right_answer, ("--goal-p99", "0.001"), "p99"),
     ],
 )

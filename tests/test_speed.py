@@ -5,6 +5,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,8 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.speed.llama_cpp import write_gguf
-from benchmarks.speed.load import closed_loop
-from benchmarks.speed.report import BEGIN, END, tables
+from benchmarks.speed.load import arrivals, closed_loop
+from benchmarks.speed.report import BEGIN, END, summarize, tables
 from data.compose import compose
 from data.message import check_message
 from data.reading import Reading
@@ -44,8 +45,23 @@ def test_what_is_not_answered_counts_as_failed() -> None:
         await asyncio.sleep(0.01)
         raise aiohttp.ClientConnectionError
 
-    level = asyncio.run(closed_loop(gone, 2, 0.1, seed=1)).figures()
-    assert level["failed"] == level["asked"] > 2
+    level = asyncio.run(closed_loop(gone, 2, 0.5, seed=1)).figures()
+    assert level["failed"] == level["asked"] >= 2
+    assert level["per_second"] == 0
+
+
+def test_a_late_answer_shows_in_the_waiting_time_of_those_behind_it() -> None:
+    begin, server = time.perf_counter(), asyncio.Semaphore(1)
+
+    async def stuck_at_first(reading: Reading) -> str:
+        async with server:
+            if time.perf_counter() - begin < 0.5:
+                await asyncio.sleep(0.5)
+        return compose(reading, random.Random(1))
+
+    level = asyncio.run(arrivals(stuck_at_first, 100, 1, seed=1)).figures()
+    assert 60 < level["asked"] < 140
+    assert sum(latency > 250 for latency in level["latencies_ms"]) > 15
 
 
 def test_every_caller_is_busy_all_the_time() -> None:
@@ -62,7 +78,7 @@ def test_every_caller_is_busy_all_the_time() -> None:
     level = asyncio.run(closed_loop(slow, 8, 0.4, seed=1)).figures()
     assert most == 8
     assert level["wrong"] == 0
-    assert level["p50_ms"] >= 20
+    assert min(level["latencies_ms"]) >= 20
     assert level["per_second"] <= 8 / 0.02
 
 
@@ -108,6 +124,23 @@ def test_llama_cpp_gets_the_merged_weights(line: Path, recipe: Recipe) -> None:
     query = torch.tensor(gguf.dequantize(found["blk.0.attn_q.weight"].data, found["blk.0.attn_q.weight"].tensor_type))
     ours = merged["model.layers.0.self_attn.q_proj.weight"]
     torch.testing.assert_close(query[0:2], ours[[0, 32]], atol=1e-3, rtol=1e-3)
+
+
+def test_a_contender_that_is_never_right_gets_no_ratio_and_breaks_no_table() -> None:
+    wrong = {"asked": 9, "wrong": 9, "failed": 0, "per_second": 0.0, "cpu_seconds": 1.0, "generator_seconds": 0.1}
+    right = wrong | {"wrong": 0, "per_second": 4.0}
+    one = {"start_seconds": 1.0, "peak_mib": 100.0, "stream": {}, "poisson": None}
+    levels = {name: level | {"latencies_ms": [5.0] * 9} for name, level in (("original", wrong), ("vllm-awq", right))}
+    result = {
+        "machine": {"date": "", "commit": "", "cores": 2, "processor": "", "memory_gib": 1, "versions": {}},
+        "recipe": "nano",
+        "seconds": 1,
+        "busy": 0.7,
+        "rounds": [{name: one | {"closed": {"1": level}} for name, level in levels.items()}],
+    }
+    shown = tables(summarize(result))
+    assert "| `original`: the same in bf16 | 0.0 | – | – |" in shown
+    assert "| 4.0 | – | – |" in shown
 
 
 def test_the_page_shows_the_numbers_beside_it() -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
@@ -15,8 +16,8 @@ import httpx
 import psutil
 
 from benchmarks.gateway import stack
-from benchmarks.speed.llama_cpp import llama_server, write_gguf
-from benchmarks.speed.load import Post
+from benchmarks.speed.llama_cpp import check_prompt, llama_server, write_gguf
+from benchmarks.speed.load import MAX_TOKENS, Post
 from data.prompt import STOP_MARKERS, build_messages
 from data.reading import Reading
 from data.recipe import Recipe
@@ -26,7 +27,6 @@ from serve.settings import ServeSettings
 
 CHAT = "/v1/chat/completions"
 ORIGINAL = "/generate/temperature"
-MAX_TOKENS = 64
 
 
 class OriginalServer(VllmServer):
@@ -40,6 +40,17 @@ class OriginalServer(VllmServer):
             return answer.status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
+
+
+class LlamaServer(VllmServer):
+    """llama.cpp's server; what it is asked must be what the model was trained on."""
+
+    checkpoint = Path()
+
+    def start(self) -> None:
+        """Start it and prove its prompt."""
+        super().start()
+        check_prompt(self.url.removesuffix("/v1"), self.checkpoint)
 
 
 class Server(Protocol):
@@ -82,7 +93,8 @@ class Contender:
     what: str
     path: str
     make: Callable[[Recipe, int], Server]
-    body: dict[str, Any] = field(default_factory=dict)  # on top of the sampling that all have in common
+    body: dict[str, Any] = field(default_factory=dict)  # on top of what all have in common
+    penalty: str = "repetition_penalty"  # its name for it
     over: str | None = None  # the contender that it is one idea away from
 
     def post(self, client: aiohttp.ClientSession, url: str, recipe: Recipe) -> Post:
@@ -90,13 +102,15 @@ class Contender:
         address = url.removesuffix("/v1") + self.path
         return self._original(client, address) if self.path == ORIGINAL else self._chat(client, address, recipe)
 
-    def sampling(self, recipe: Recipe) -> dict[str, Any]:
-        """Return the sampling of a chat request."""
+    def common(self, recipe: Recipe) -> dict[str, Any]:
+        """Return what every chat request has: the recipe's sampling, by the names that this server knows."""
         chosen = recipe.generation
-        return {"temperature": chosen.temperature, "top_p": chosen.top_p, "stop": list(STOP_MARKERS), **self.body}
+        sampling = {"temperature": chosen.temperature, "top_p": chosen.top_p, "stop": list(STOP_MARKERS)}
+        penalty = {self.penalty: chosen.repetition_penalty}
+        return {"model": recipe.serve.model_name, "max_tokens": MAX_TOKENS, **sampling, **penalty, **self.body}
 
     def _chat(self, client: aiohttp.ClientSession, address: str, recipe: Recipe) -> Post:
-        common = {"model": recipe.serve.model_name, "max_tokens": MAX_TOKENS} | self.sampling(recipe)
+        common = self.common(recipe)
 
         async def post(reading: Reading) -> str:
             async with client.post(address, json=common | {"messages": build_messages(reading)}) as answer:
@@ -151,7 +165,9 @@ def llama_cpp(kind: str) -> Callable[[Recipe, int], VllmServer]:
 
     def make(recipe: Recipe, port: int) -> VllmServer:
         weights = write_gguf(recipe, kind)
-        return VllmServer(*_rest(llama_server(weights, recipe, port), recipe, port))
+        server = LlamaServer(*_rest(llama_server(weights, recipe, port), recipe, port))
+        server.checkpoint = recipe.run / "merged"
+        return server
 
     return make
 
@@ -161,7 +177,8 @@ def _rest(command: list[str], recipe: Recipe, port: int) -> tuple[Any, ...]:
     return command, dict(os.environ), recipe.serve.model_name, ServeSettings(port=port), log
 
 
-BEHIND = {"top_k": 0, "min_p": 0}  # llama.cpp's own defaults would sample otherwise
+# Its own defaults would sample otherwise, and apply top_p to probabilities that temperature has not touched yet.
+LLAMA = {"top_k": 0, "min_p": 0, "samplers": ["penalties", "temperature", "top_p"], "repeat_last_n": -1}
 
 CONTENDERS = (
     Contender(
@@ -180,8 +197,14 @@ CONTENDERS = (
     Contender(
         "gateway", "the line behind our gateway", ORIGINAL, lambda recipe, _port: BehindGateway(recipe), over="vllm-awq"
     ),
-    Contender("llama.cpp-f16", "llama.cpp, the merged weights in F16", CHAT, llama_cpp("F16"), BEHIND),
+    Contender("llama.cpp-f16", "llama.cpp, the merged weights in F16", CHAT, llama_cpp("F16"), LLAMA, "repeat_penalty"),
     Contender(
-        "llama.cpp-q4", "llama.cpp, the merged weights in Q4_0", CHAT, llama_cpp("Q4_0"), BEHIND, over="llama.cpp-f16"
+        "llama.cpp-q4",
+        "llama.cpp, the merged weights in Q4_0",
+        CHAT,
+        llama_cpp("Q4_0"),
+        LLAMA,
+        "repeat_penalty",
+        over="llama.cpp-f16",
     ),
 )

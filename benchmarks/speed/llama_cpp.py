@@ -5,15 +5,19 @@ runs/<recipe>/gguf. Only for the benchmark: nothing else of the project reads GG
 """
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import gguf
+import httpx
 import torch
 from safetensors.torch import load_file
 
-from data.errors import ServiceError
+from data.errors import PromptMismatch, ServiceError
+from data.prompt import GOLDEN, build_messages
 from data.recipe import Recipe
+from training.tokens import load_tokenizer, prompt_ids
 
 NAMES = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 64)
 KINDS = {"F16": gguf.GGMLQuantizationType.F16, "Q4_0": gguf.GGMLQuantizationType.Q4_0}
@@ -31,18 +35,31 @@ def llama_server(weights: Path, recipe: Recipe, port: int) -> list[str]:
     except ImportError as error:
         raise ServiceError("llama.cpp's server is not here.", "Build it: make llama.") from error
     at_once, length = recipe.serve.max_num_seqs, recipe.serve.max_model_len
-    return [
-        str(get_binary_path()),
-        f"--model={weights}",
-        "--host=127.0.0.1",
-        f"--port={port}",
-        f"--alias={recipe.serve.model_name}",
-        f"--parallel={at_once}",
-        f"--ctx-size={at_once * length}",
-        "--threads=2",
-        "--jinja",
-        "--no-webui",
-    ]
+    options = {
+        "--model": weights,
+        "--host": "127.0.0.1",
+        "--port": port,
+        "--alias": recipe.serve.model_name,
+        "--parallel": at_once,
+        "--ctx-size": at_once * length,
+        "--threads": len(os.sched_getaffinity(0)),
+    }
+    pairs = [str(part) for option in options.items() for part in option]  # it takes no --option=value
+    return [str(get_binary_path()), *pairs, "--jinja", "--no-webui"]
+
+
+def check_prompt(url: str, source: Path) -> None:
+    """Have a running server render and tokenize the golden prompt.
+
+    Raises:
+        PromptMismatch: as other ids than the model was trained on.
+    """
+    messages = build_messages(GOLDEN)
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        text = client.post("/apply-template", json={"messages": messages}).json()["prompt"]
+        ids = client.post("/tokenize", json={"content": text, "parse_special": True}).json()["tokens"]
+    if ids != prompt_ids(load_tokenizer(source), messages):
+        raise PromptMismatch("llama.cpp reads the prompt as other tokens than the model was trained on.")
 
 
 def write_gguf(recipe: Recipe, kind: str) -> Path:

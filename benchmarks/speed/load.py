@@ -1,18 +1,17 @@
-"""Load: callers in a closed loop or Poisson arrivals, every answer judged, the server's CPU and memory watched."""
+"""Load: callers in a closed loop or at random moments, every answer judged, the server's CPU and memory watched."""
 
 import asyncio
-import itertools
 import random
-import statistics
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import aiohttp
-import numpy as np
 import psutil
 
 from data.message import check_message
@@ -20,33 +19,62 @@ from data.prompt import build_messages
 from data.reading import Reading, usual_grid
 
 Post = Callable[[Reading], Awaitable[str]]  # asks for one message; raises what went wrong
-PERCENTILES = (50, 90, 99)
+MAX_TOKENS = 64
+POLL = 0.01  # seconds
+PAUSE = 0.1  # seconds after a request that failed, or a dead server would be asked thousands of times
 
 
 @dataclass
 class Level:
     """What one server did under one load."""
 
-    seconds: float = 0.0  # from the first request to the last answer
-    latencies: list[float] = field(default_factory=list)  # seconds, end to end, right answers and wrong ones
+    seconds: float = 0.0  # in which its answers were counted
+    latencies_ms: list[float] = field(default_factory=list)  # end to end, right answers and wrong ones
     wrong: Counter[str] = field(default_factory=Counter)  # problems of answers, by kind
     failed: int = 0  # no answer
     cpu_seconds: float = 0.0  # of the server's processes
+    generator_seconds: float = 0.0  # of the load generator, which shares the machine
 
     def figures(self) -> dict[str, Any]:
-        """Return what is kept: a fast wrong answer is no answer."""
-        wrong, asked = sum(self.wrong.values()), len(self.latencies) + self.failed
-        good = len(self.latencies) - wrong
-        quantiles = np.percentile(self.latencies, PERCENTILES) * 1000 if self.latencies else [float("nan")] * 3
+        """Return what is kept. A wrong answer is none, however fast."""
+        answers, wrong = len(self.latencies_ms), sum(self.wrong.values())
         return {
-            "asked": asked,
+            "asked": answers + self.failed,
             "wrong": wrong,
             "failed": self.failed,
             "problems": dict(self.wrong),
-            "per_second": good / self.seconds,
-            **{f"p{p}_ms": round(float(q), 1) for p, q in zip(PERCENTILES, quantiles, strict=True)},
-            "cpu_seconds_per_message": self.cpu_seconds / good if good else None,
+            "per_second": (answers - wrong) / self.seconds,
+            "cpu_seconds": self.cpu_seconds,
+            "generator_seconds": self.generator_seconds,
+            "latencies_ms": [round(latency, 1) for latency in self.latencies_ms],
         }
+
+    def note(self, reading: Reading, text: str | None, seconds: float) -> None:
+        """Judge one answer; None: there was none."""
+        if text is None:
+            self.failed += 1
+            return
+        self.latencies_ms.append(1000 * seconds)
+        if problems := check_message(text, reading):
+            self.wrong[problems[0].problem.value] += 1
+
+
+async def _ask(post: Post, reading: Reading) -> str | None:
+    """Ask; ask again when the server closed an idle connection, as our client does."""
+    with suppress(aiohttp.ClientConnectionError):
+        return await _once(post, reading)
+    with suppress(aiohttp.ClientConnectionError):
+        return await _once(post, reading)
+    await asyncio.sleep(PAUSE)
+    return None
+
+
+async def _once(post: Post, reading: Reading) -> str | None:
+    try:
+        return await post(reading)
+    except (aiohttp.ClientResponseError, TimeoutError, LookupError, TypeError, ValueError):
+        await asyncio.sleep(PAUSE)
+        return None
 
 
 @asynccontextmanager
@@ -65,75 +93,82 @@ def readings(seed: int) -> Iterator[Reading]:
         yield from rng.sample(grid, k=len(grid))
 
 
-async def closed_loop(post: Post, at_once: int, seconds: float, seed: int) -> Level:
-    """Keep `at_once` callers busy for `seconds`; each then gets its last answer."""
-    level, wanted = Level(), readings(seed)
-    begin = time.perf_counter()
+async def closed_loop(
+    post: Post, at_once: int, seconds: float, seed: int, meter: Callable[[], float] = lambda: 0.0
+) -> Level:
+    """Keep `at_once` callers busy for `seconds`, and until there are as many answers as callers.
+
+    What a caller gets first is not counted, since all come at the same moment; nor what is still written at the end.
+    `meter` tells the CPU time that the server took so far.
+    """
+    level, wanted, stop, warm = Level(), readings(seed), False, 0
 
     async def caller() -> None:
-        while time.perf_counter() - begin < seconds:
-            await _ask(post, next(wanted), level)
+        nonlocal warm
+        while not stop:
+            reading, begin = next(wanted), time.perf_counter()
+            text = await _ask(post, reading)
+            level.note(reading, text, time.perf_counter() - begin)
+            warm += 1
 
-    await asyncio.gather(*(caller() for _ in range(at_once)))
-    level.seconds = time.perf_counter() - begin
-    return level
+    callers = [asyncio.create_task(caller()) for _ in range(at_once)]
+    while warm < at_once:
+        await asyncio.sleep(POLL)
+    level = measured = Level()
+    begin, own, its = time.perf_counter(), time.process_time(), meter()
+    while time.perf_counter() - begin < seconds or len(level.latencies_ms) + level.failed < at_once:
+        await asyncio.sleep(POLL)
+    measured.seconds, measured.generator_seconds = time.perf_counter() - begin, time.process_time() - own
+    level, stop, measured.cpu_seconds = Level(), True, meter() - its
+    await asyncio.gather(*callers)
+    return measured
 
 
-async def poisson(post: Post, rate: float, seconds: float, seed: int) -> Level:
-    """Ask at random moments, `rate` a second on average, whatever the answers do; vLLM's own benchmark times them."""
-    from vllm.benchmarks.datasets import SampleRequest
-    from vllm.benchmarks.serve import get_request
+async def arrivals(post: Post, rate: float, seconds: float, seed: int) -> Level:
+    """Ask at random moments (Poisson), `rate` a second on average, whatever the answers do.
 
-    level = Level()
-    np.random.seed(seed)  # what vLLM's get_request draws from
-    count = max(1, round(rate * seconds))
-    wanted = [
-        SampleRequest(prompt=reading, prompt_len=0, expected_output_len=0)
-        for reading in itertools.islice(readings(seed), count)
-    ]
-    begin = time.perf_counter()
+    Latency counts from the moment at which a request was due: were the load generator late, it would show.
+    """
+    level, wanted, rng = Level(), readings(seed), random.Random(seed)
+    begin, due, cpu = time.perf_counter(), 0.0, time.process_time()
+
+    async def ask(due: float) -> None:
+        reading = next(wanted)
+        await asyncio.sleep(begin + due - time.perf_counter())
+        level.note(reading, await _ask(post, reading), time.perf_counter() - begin - due)
+
     async with asyncio.TaskGroup() as running:
-        async for request, _rate in get_request(wanted, rate):
-            running.create_task(_ask(post, request.prompt, level))
-    level.seconds = time.perf_counter() - begin
+        while (due := due + rng.expovariate(rate)) < seconds:
+            running.create_task(ask(due))
+    level.seconds, level.generator_seconds = time.perf_counter() - begin, time.process_time() - cpu
     return level
-
-
-async def _ask(post: Post, reading: Reading, level: Level) -> None:
-    begin = time.perf_counter()
-    try:
-        text = await post(reading)
-    except (aiohttp.ClientError, TimeoutError, KeyError, ValueError):
-        level.failed += 1
-        return
-    level.latencies.append(time.perf_counter() - begin)
-    if problems := check_message(text, reading):
-        level.wrong[problems[0].problem.value] += 1
 
 
 async def stream(
-    client: aiohttp.ClientSession, url: str, model: str, sampling: dict[str, Any], at_once: int, count: int
-) -> dict[str, float]:
-    """Return the median time to the first token and per further token, ms, by the request function of `vllm bench`."""
+    client: aiohttp.ClientSession, url: str, body: dict[str, Any], at_once: int, count: int, seed: int
+) -> dict[str, Any]:
+    """Return times to the first token and per further token, ms, by the request function of `vllm bench`."""
     from vllm.benchmarks.lib.endpoint_request_func import RequestFuncInput, async_request_openai_chat_completions
 
-    wanted = iter(list(itertools.islice(readings(7), count)))
+    wanted, level = list(islice(readings(seed), count)), Level(seconds=1)
     firsts: list[float] = []
     others: list[float] = []
+    queue = iter(wanted)
 
     async def caller() -> None:
-        for reading in wanted:
+        for reading in queue:
             messages: Any = build_messages(reading)
-            output = await async_request_openai_chat_completions(
-                RequestFuncInput("", url, 0, 64, model, chat_messages=messages, extra_body=sampling), client
-            )
-            assert output.success, output.error
-            firsts.append(output.ttft)
-            if output.output_tokens > 1:
-                others.append((output.latency - output.ttft) / (output.output_tokens - 1))
+            request = RequestFuncInput("", url, 0, MAX_TOKENS, body["model"], chat_messages=messages, extra_body=body)
+            output = await async_request_openai_chat_completions(request, client)
+            if not output.success:  # an idle connection that the server closed
+                output = await async_request_openai_chat_completions(request, client)
+            level.note(reading, output.generated_text.strip() if output.success else None, output.latency)
+            if output.success:
+                firsts.append(round(1000 * output.ttft, 2))
+                others.append(round(1000 * (output.latency - output.ttft) / max(1, output.output_tokens - 1), 2))
 
     await asyncio.gather(*(caller() for _ in range(at_once)))
-    return {"ttft_ms": statistics.median(firsts) * 1000, "tpot_ms": statistics.median(others) * 1000}
+    return {"ttft_ms": firsts, "tpot_ms": others, "wrong": sum(level.wrong.values()), "failed": level.failed}
 
 
 def cpu_seconds(family: list[psutil.Process]) -> float:
@@ -143,8 +178,5 @@ def cpu_seconds(family: list[psutil.Process]) -> float:
 
 def peak_mib(family: list[psutil.Process]) -> float:
     """Return the most memory that these processes held, MiB: the kernel's own high-water marks, added up."""
-    total = 0.0
-    for process in family:
-        with open(f"/proc/{process.pid}/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
-            total += sum(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM:"))
-    return total
+    status = "".join(Path(f"/proc/{process.pid}/status").read_text(errors="replace") for process in family)
+    return sum(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))

@@ -1,15 +1,16 @@
 """From the rounds' numbers to docs/benchmarks.md: tables and pictures, between two marks; the words around them stay.
 
-Every cell is the median of the rounds; ratios are taken within a round first. In: bench.json. Out: docs/benchmarks.json
-(the same numbers), docs/benchmarks.md, docs/images/bench-*.png.
+In: bench.json. Out: docs/benchmarks.json (one list entry a round, latencies as percentiles over all rounds),
+docs/benchmarks.md, docs/images/bench-*.png.
 """
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.speed.contenders import CONTENDERS
@@ -18,249 +19,258 @@ from data.errors import StageError
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 OPPONENT, LINE = "original", "vllm-awq"
+PERCENTILES = (50, 90, 99)
+ENOUGH = 100  # answers, for a p99
 COLORS = (
-    "#9a9a9a",
-    "#b0623c",
-    "#d98f4e",
-    "#d9b44e",
-    "#7aa6d1",
-    "#3b82c4",
-    "#6a5fb0",
-    "#1d7f5c",
-    "#5fbf95",
-    "#c05a8a",
-    "#8a3a5f",
-)
-Pick = Callable[[dict[str, Any]], float]  # one contender's figure in one round
+    "#b8b8b8", "#707070", "#d9a441", "#b0623c", "#9fc3e6", "#3b82c4", "#6a5fb0", "#1d7f5c", "#7fd0ae", "#e08ab0",
+    "#a03a6f",
+)  # fmt: skip
+Summary = dict[str, Any]
 
 
 def publish(result: dict[str, Any], docs: Path) -> None:
     """Write the page, its pictures and the numbers.
 
     Raises:
-        StageError: the page has no place for them.
+        StageError: the page has no place for them, or too little was measured.
     """
     page = docs / "benchmarks.md"
     before, found, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, closed, after = rest.partition(END)
     if not found or not closed:
         raise StageError(f"{page} has no {BEGIN} … {END}.", "Put the two marks back where the tables belong.")
-    draw_rates(result, docs / "images" / "bench-rates.png")
-    draw_latencies(result, docs / "images" / "bench-latencies.png")
-    write_text(docs / "benchmarks.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    write_text(page, f"{before}{BEGIN}\n{tables(result)}\n{END}{after}")
+    summary = summarize(result)
+    if not {OPPONENT, LINE} <= set(summary["contenders"]):
+        raise StageError(f"{OPPONENT} and {LINE} were not both measured.", "Run it whole: make bench.")
+    draw_rates(summary, docs / "images" / "bench-rates.png")
+    draw_latencies(summary, docs / "images" / "bench-latencies.png")
+    write_text(docs / "benchmarks.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    write_text(page, f"{before}{BEGIN}\n{tables(summary)}\n{END}{after}")
 
 
-def tables(result: dict[str, Any]) -> str:
-    """Return all tables as Markdown."""
-    machine, names = result["machine"], _names(result)
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    levels = list(result["rounds"][0][names[0]]["closed"])
-    head = (
-        f"{machine['date']}, commit {machine['commit']}: {machine['cores']} cores ({machine['processor']}), "
-        f"{machine['memory_gib']} GiB; {versions}. Recipe {result['recipe']}, {len(result['rounds'])} rounds, "
-        f"{result['seconds']:g} s a load. Medians of the rounds; in brackets the lowest and the highest."
-    )
-    return "\n\n".join(
-        [
-            head,
-            "### Right messages per second, by callers at once",
-            _rates(result, names, levels),
-            "![messages per second](images/bench-rates.png)",
-            "### What each idea brings",
-            _ideas(result),
-            "### Seconds and memory",
-            _costs(result, names),
-            "### How long a message takes, end to end, ms",
-            _latencies(result, names),
-            "![latency](images/bench-latencies.png)",
-            f"### At random moments: Poisson arrivals, {0.7:.0%} of a server's best rate",
-            _arrivals(result, names),
-            "### Token by token, ms (time to the first; per further token)",
-            _streams(result, names),
-        ]
-    )
+def summarize(result: dict[str, Any]) -> Summary:
+    """Return, for each contender, its figures: lists have an entry a round."""
+    contenders = {}
+    for contender in CONTENDERS:
+        rounds = [one[contender.name] for one in result["rounds"] if contender.name in one]
+        if not rounds:
+            continue
+        contenders[contender.name] = {
+            "start_seconds": [one["start_seconds"] for one in rounds],
+            "peak_mib": [one["peak_mib"] for one in rounds],
+            "closed": {n: _level([one["closed"][n] for one in rounds]) for n in rounds[0]["closed"]},
+            "poisson": _level([one["poisson"] for one in rounds if one["poisson"]]),
+            "stream": {n: _stream([one["stream"][n] for one in rounds]) for n in rounds[0]["stream"]},
+        }
+    known = {key: result[key] for key in ("machine", "recipe", "seconds", "busy")}
+    return {**known, "rounds": len(result["rounds"]), "contenders": contenders}
 
 
-def _names(result: dict[str, Any]) -> list[str]:
-    ran = set.intersection(*(set(one) for one in result["rounds"]))
-    return [contender.name for contender in CONTENDERS if contender.name in ran]
+def _level(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    latencies = [latency for one in rounds for latency in one["latencies_ms"]]
+    sums = {key: sum(one[key] for one in rounds) for key in ("asked", "wrong", "failed")}
+    per_message = {
+        name: [_divide(1000 * one[key], len(one["latencies_ms"])) for one in rounds]
+        for name, key in (("cpu_ms", "cpu_seconds"), ("generator_ms", "generator_seconds"))
+    }
+    rates = {key: [one[key] for one in rounds if key in one] for key in ("per_second", "rate")}
+    return {**sums, **per_message, **rates, **_percentiles("p{}_ms", latencies)}
 
 
-def _values(result: dict[str, Any], name: str, pick: Pick) -> list[float]:
-    return [pick(one[name]) for one in result["rounds"]]
+def _stream(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    pooled = {key: [value for one in rounds for value in one[f"{key}_ms"]] for key in ("ttft", "tpot")}
+    figures = {k: v for key, values in pooled.items() for k, v in _percentiles(key + "_p{}_ms", values).items()}
+    return figures | {key: sum(one[key] for one in rounds) for key in ("wrong", "failed")}
 
 
-def _spread(values: Sequence[float], digits: int = 1) -> str:
-    middle = f"{statistics.median(values):.{digits}f}"
-    return middle if len(values) == 1 else f"{middle} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+def _percentiles(name: str, values: Sequence[float]) -> dict[str, float | None]:
+    return {
+        name.format(p): round(float(np.percentile(values, p)), 1) if len(values) >= (ENOUGH if p == 99 else 1) else None
+        for p in PERCENTILES
+    }
 
 
-def ratio(result: dict[str, Any], name: str, over: str, pick: Pick) -> float:
-    """Return the median over the rounds of one contender's figure divided by another's."""
-    return statistics.median(
-        a / b for a, b in zip(_values(result, name, pick), _values(result, over, pick), strict=True)
-    )
+def _divide(above: float, below: float) -> float | None:
+    return above / below if below else None
 
 
-def at(*keys: str) -> Pick:
-    """Return what picks the figure under these keys."""
-
-    def pick(one: dict[str, Any]) -> float:
-        found: Any = one
-        for key in keys:
-            found = found[key]
-        return float("nan" if found is None else found)
-
-    return pick
+def ratio(above: Iterable[float | None], below: Iterable[float | None]) -> str:
+    """Return the median of each round's ratio."""
+    known = [a / b for a, b in zip(above, below, strict=False) if a is not None and b]
+    return f"{statistics.median(known):.2f}×" if known else "–"
 
 
-def rate_at(at_once: str) -> Pick:
-    """Return what picks the right messages per second at a number of callers."""
-    return at("closed", at_once, "per_second")
+def _spread(values: Iterable[float | None], digits: int = 1) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "–"
+    middle = f"{statistics.median(known):.{digits}f}"
+    return middle if len(known) == 1 else f"{middle} ({min(known):.{digits}f}–{max(known):.{digits}f})"
 
 
-def _middle(result: dict[str, Any], name: str, *keys: str) -> float:
-    return statistics.median(_values(result, name, at(*keys)))
+def _number(value: float | None, digits: int = 0) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _what(name: str) -> str:
-    return next(contender.what for contender in CONTENDERS if contender.name == name)
-
-
-def _rates(result: dict[str, Any], names: list[str], levels: list[str]) -> str:
-    first, many = levels[0], "32" if "32" in levels else levels[-1]
-    rows = []
-    for name in names:
-        cells = [_spread(_values(result, name, rate_at(level))) for level in levels]
-        against = [
-            f"{ratio(result, name, OPPONENT, rate_at(n)):.1f}×" if OPPONENT in names else "" for n in (first, many)
+def tables(summary: Summary) -> str:
+    """Return all tables as Markdown."""
+    machine = summary["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    head = (
+        f"{machine['date']}, commit {machine['commit']}: {machine['cores']} cores ({machine['processor']}), "
+        f"{machine['memory_gib']} GiB; {versions}. Recipe {summary['recipe']}, {summary['rounds']} rounds, "
+        f"{summary['seconds']:g} s a load. Rates, times and memory are medians of the rounds, in brackets lowest and "
+        "highest; ratios are medians of each round's ratio; percentiles are over all rounds' answers (a p99 from "
+        f"{ENOUGH} answers on)."
+    )
+    busy = f"### At random moments: {summary['busy']:.0%} of each server's own best rate, Poisson"
+    return "\n\n".join(
+        [
+            head,
+            "### Right messages per second, by callers at once",
+            _rates(summary),
+            "![messages per second](images/bench-rates.png)",
+            "### What each idea brings, in messages per second",
+            _ideas(summary),
+            "### Start, CPU, memory, mistakes",
+            _costs(summary),
+            "### How long a message takes, end to end, ms",
+            _latencies(summary),
+            "![latency](images/bench-latencies.png)",
+            busy,
+            _arrivals(summary),
+            "### Token by token, ms",
+            _streams(summary),
         ]
-        rows.append([f"`{name}`: {_what(name)}", *cells, *against])
-    return _table(["", *levels, f"× `{OPPONENT}` at {first}", f"at {many}"], rows)
+    )
 
 
-def _ideas(result: dict[str, Any]) -> str:
-    names, rows = _names(result), []
-    pairs = [(c.name, c.over) for c in CONTENDERS if c.over] + [(LINE, "vllm-awq-no-prefix"), (LINE, "llama.cpp-q4")]
+def _levels(summary: Summary) -> list[str]:
+    return list(summary["contenders"][LINE]["closed"])
+
+
+def _busy_level(summary: Summary) -> str:
+    return "32" if "32" in _levels(summary) else _levels(summary)[-1]
+
+
+def _rates(summary: Summary) -> str:
+    levels, many, rows = _levels(summary), _busy_level(summary), []
+    opponent = summary["contenders"][OPPONENT]["closed"]
+    for contender in CONTENDERS:
+        if found := summary["contenders"].get(contender.name):
+            rates = {n: found["closed"][n]["per_second"] for n in levels}
+            against = [ratio(rates[n], opponent[n]["per_second"]) for n in (levels[0], many)]
+            rows.append([f"`{contender.name}`: {contender.what}", *map(_spread, rates.values()), *against])
+    return _table(["", *levels, f"against `{OPPONENT}` at {levels[0]}", f"at {many}"], rows)
+
+
+def _ideas(summary: Summary) -> str:
+    shown = [n for n in ("1", "8", "32") if n in _levels(summary)]
+    pairs = [(contender.name, contender.over) for contender in CONTENDERS if contender.over]
+    pairs += [(LINE, "vllm-awq-no-prefix"), (LINE, "llama.cpp-f16"), (LINE, "llama.cpp-q4")]
+    rows = []
     for name, over in pairs:
-        if over in names and name in names:
-            shares = [f"{ratio(result, name, over, rate_at(n)):.2f}×" for n in ("1", "8", "32") if n in _levels(result)]
+        one, other = (summary["contenders"].get(key) for key in (name, over))
+        if one and other:
+            shares = [ratio(one["closed"][n]["per_second"], other["closed"][n]["per_second"]) for n in shown]
             rows.append([f"`{name}` over `{over}`", *shares])
-    return _table(["messages/s", *[f"at {n}" for n in ("1", "8", "32") if n in _levels(result)]], rows)
+    return _table(["", *[f"at {n}" for n in shown]], rows)
 
 
-def _levels(result: dict[str, Any]) -> list[str]:
-    return list(next(iter(result["rounds"][0].values()))["closed"])
-
-
-def _all_levels(one: dict[str, Any]) -> list[dict[str, Any]]:
-    return [*one["closed"].values(), *([one["poisson"]] if one["poisson"] else [])]
-
-
-def _costs(result: dict[str, Any], names: list[str]) -> str:
-    many = "32" if "32" in _levels(result) else _levels(result)[-1]
-    rows = []
-    for name in names:
-        asked, wrong, failed = (
-            sum(level[key] for one in result["rounds"] for level in _all_levels(one[name]))
-            for key in ("asked", "wrong", "failed")
+def _costs(summary: Summary) -> str:
+    many, rows = _busy_level(summary), []
+    for name, found in summary["contenders"].items():
+        level, all_levels = (
+            found["closed"][many],
+            [*found["closed"].values(), found["poisson"], *found["stream"].values()],
         )
-        cpu = [1000 * seconds for seconds in _values(result, name, at("closed", many, "cpu_seconds_per_message"))]
-        memory = _values(result, name, at("peak_mib"))
-        each = _values(result, name, lambda one: one["peak_mib"] / one["closed"][many]["per_second"])
-        rows.append(
-            [
-                f"`{name}`",
-                _spread(_values(result, name, at("start_seconds"))),
-                _spread(cpu, 0),
-                _spread(memory, 0),
-                f"{statistics.median(each):.0f}",
-                str(asked),
-                f"{wrong / asked:.2%}",
-                str(failed),
-            ]
-        )
-    head = ["", "start to first answer, s", f"CPU ms per message at {many}", "peak memory, MiB"]
-    return _table([*head, f"MiB per message/s at {many}", "asked", "wrong", "failed"], rows)
+        each = [_divide(peak, rate) for peak, rate in zip(found["peak_mib"], level["per_second"], strict=True)]
+        asked, wrong, failed = (sum(one.get(key, 0) for one in all_levels) for key in ("asked", "wrong", "failed"))
+        figures = [_spread(found["start_seconds"]), _spread(level["cpu_ms"], 0), _spread(level["generator_ms"], 1)]
+        memory = [_spread(found["peak_mib"], 0), _spread(each, 0)]
+        rows.append([f"`{name}`", *figures, *memory, str(asked), str(wrong), str(failed)])
+    head = ["", "start to first answer, s", f"CPU ms per message at {many}", "the load generator's own"]
+    return _table([*head, "peak memory, MiB", f"MiB per message/s at {many}", "asked", "wrong", "failed"], rows)
 
 
-def _latencies(result: dict[str, Any], names: list[str]) -> str:
-    levels = [level for level in ("1", "8", "32", "64") if level in _levels(result)]
-    rows = []
-    for name in names:
-        row = [f"`{name}`"]
-        for level in levels:
-            row += [f"{_middle(result, name, 'closed', level, p):.0f}" for p in ("p50_ms", "p90_ms", "p99_ms")]
-        rows.append(row)
-    return _table(["", *[f"{p} at {level}" for level in levels for p in ("p50", "p90", "p99")]], rows)
+def _latencies(summary: Summary) -> str:
+    shown = [n for n in ("1", "8", "32", "64") if n in _levels(summary)]
+    rows = [
+        [f"`{name}`", *[_number(found["closed"][n][f"p{p}_ms"]) for n in shown for p in PERCENTILES]]
+        for name, found in summary["contenders"].items()
+    ]
+    return _table(["", *[f"p{p} at {n}" for n in shown for p in PERCENTILES]], rows)
 
 
-def _arrivals(result: dict[str, Any], names: list[str]) -> str:
-    rows = []
-    for name in names:
-        if any(one[name]["poisson"] is None for one in result["rounds"]):
-            continue
-        cells = [_spread(_values(result, name, at("poisson", key))) for key in ("rate", "p50_ms", "p90_ms", "p99_ms")]
-        rows.append([f"`{name}`", *cells])
-    return _table(["", "arrivals/s", "p50, ms", "p90, ms", "p99, ms"], rows)
-
-
-def _streams(result: dict[str, Any], names: list[str]) -> str:
-    told = [name for name in names if result["rounds"][0][name]["stream"]]
-    levels = list(result["rounds"][0][told[0]]["stream"]) if told else []
-    rows = []
-    for name in told:
-        cells = [
-            "; ".join(f"{_middle(result, name, 'stream', level, key):.1f}" for key in ("ttft_ms", "tpot_ms"))
-            for level in levels
+def _arrivals(summary: Summary) -> str:
+    rows = [
+        [
+            f"`{name}`",
+            _spread(found["poisson"]["rate"]),
+            *[_number(found["poisson"][f"p{p}_ms"]) for p in PERCENTILES],
+            str(found["poisson"]["wrong"] + found["poisson"]["failed"]),
         ]
-        rows.append([f"`{name}`", *cells])
-    return _table(["", *[f"{level} at once" for level in levels]], rows)
+        for name, found in summary["contenders"].items()
+    ]
+    return _table(["", "arrivals/s", *[f"p{p}, ms" for p in PERCENTILES], "wrong or failed"], rows)
 
 
-def draw_rates(result: dict[str, Any], target: Path) -> None:
+def _streams(summary: Summary) -> str:
+    told = {name: found["stream"] for name, found in summary["contenders"].items() if found["stream"]}
+    if LINE not in told:
+        return "Nobody streamed."
+    keys = [f"{key}_p{p}_ms" for key in ("ttft", "tpot") for p in (50, 90)]
+    levels = list(told[LINE])
+    rows = [
+        [f"`{name}`", *[_number(stream[n][key], 1) for n in levels for key in keys]] for name, stream in told.items()
+    ]
+    names = [f"{key} p{p}" for key in ("TTFT", "TPOT") for p in (50, 90)]
+    return _table(["", *[f"{name} at {n}" for n in levels for name in names]], rows)
+
+
+def draw_rates(summary: Summary, target: Path) -> None:
     """Draw right messages per second over callers at once; bands from the lowest round to the highest."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    levels = _levels(result)
-    for name, color in zip(_names(result), COLORS, strict=False):
-        rounds = [[rate_at(level)(one[name]) for level in levels] for one in result["rounds"]]
-        columns = list(zip(*rounds, strict=True))
-        x = [int(level) for level in levels]
-        bold = 2.5 if name == LINE else 1.3
-        axes.plot(
-            x, [statistics.median(c) for c in columns], "o-", color=color, label=name, linewidth=bold, markersize=3
-        )
-        axes.fill_between(x, [min(c) for c in columns], [max(c) for c in columns], color=color, alpha=0.15, linewidth=0)
+    levels = _levels(summary)
+    x = [int(n) for n in levels]
+    for name, found in summary["contenders"].items():
+        rounds = [found["closed"][n]["per_second"] for n in levels]
+        style = _style(name)
+        axes.plot(x, [statistics.median(r) for r in rounds], "o-", label=name, markersize=4, **style)
+        axes.fill_between(x, [min(r) for r in rounds], [max(r) for r in rounds], color=style["color"], alpha=0.15, lw=0)
     axes.set(xscale="log", yscale="log", xlabel="callers at once", ylabel="right messages per second")
-    _finish(figure, axes, [int(level) for level in levels], target)
+    axes.set_xticks(x, levels)
+    axes.minorticks_off()
+    _finish(figure, axes, target)
 
 
-def draw_latencies(result: dict[str, Any], target: Path) -> None:
+def draw_latencies(summary: Summary, target: Path) -> None:
     """Draw the median latency over the rate that it is had at: the knee is where a line turns upwards."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    for name, color in zip(_names(result), COLORS, strict=False):
-        rates = [statistics.median(_values(result, name, rate_at(level))) for level in _levels(result)]
-        middles = [_middle(result, name, "closed", level, "p50_ms") for level in _levels(result)]
-        bold = 2.5 if name == LINE else 1.3
-        axes.plot(rates, middles, "o-", color=color, label=name, linewidth=bold, markersize=3)
+    for name, found in summary["contenders"].items():
+        rates = [statistics.median(level["per_second"]) for level in found["closed"].values()]
+        middles = [level["p50_ms"] for level in found["closed"].values()]
+        style = _style(name)
+        axes.plot(rates, middles, "o-", label=name, markersize=4, **style)
     axes.set(xscale="log", yscale="log", xlabel="right messages per second", ylabel="p50 of a message, ms")
-    _finish(figure, axes, None, target)
+    _finish(figure, axes, target)
 
 
-def _finish(figure: Figure, axes: Any, ticks: list[int] | None, target: Path) -> None:
-    if ticks:
-        axes.set_xticks(ticks, [str(tick) for tick in ticks])
-        axes.minorticks_off()
+def _style(name: str) -> dict[str, Any]:
+    colors = dict(zip((contender.name for contender in CONTENDERS), COLORS, strict=True))
+    return {"color": colors[name], "linewidth": 3 if name == LINE else 1.5}
+
+
+def _finish(figure: Figure, axes: Any, target: Path) -> None:
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     target.parent.mkdir(exist_ok=True)
     figure.savefig(target, dpi=110)
