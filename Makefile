@@ -12,6 +12,9 @@ TORCH := --index https://download.pytorch.org/whl/cpu --index-strategy unsafe-be
 WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS) $(if $(PIP_NO_INDEX),--no-index),$(if $(filter cpu,$(PINS)),$(TORCH)))
 INSTALL := $(PY) -m uv pip install --python $(PY) --no-deps $(WHEELS)
 
+# Python keeps what it compiled: half of vLLM's start is compiling its sources (docs/LOG.md).
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo data train merge serve gateway say evaluate ladder base test lint types unit pins wheels air-gap bench llama load clean
 
 help:  ## list the targets

@@ -10,7 +10,7 @@ from data.errors import ServiceError
 from data.offline import OFFLINE
 from data.recipe import Recipe
 
-ENTRY = "vllm.entrypoints.openai.api_server"
+ENTRY = "serve.vllm_server"
 # vLLM's CPU default of 128 means that a short prompt never fills a block, so it is never found in the prefix cache.
 CPU_BLOCK = 32
 
@@ -109,4 +109,6 @@ def vllm_environment(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
         if cpu
         else {}
     )
-    return {**os.environ, **OFFLINE, **device}
+    environment = {**os.environ, **OFFLINE, **device}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or all of vLLM's sources are compiled at every start
+    return environment

@@ -180,7 +180,7 @@ def test_exec_becomes_vllm_and_answers(line: Path, tmp_path: Path) -> None:
         while run_room(*ping).returncode:
             assert process.poll() is None, output.read_text()
         assert "ready: signboard-" in run_room(*ping).stdout
-        assert "vllm.entrypoints" in Path(f"/proc/{process.pid}/cmdline").read_text()
+        assert "serve.vllm_server" in Path(f"/proc/{process.pid}/cmdline").read_text()
         assert "Loading safetensors" in output.read_text()  # vLLM's log is this process's
         done = run_room("clients", "say", "10", "20", "--url", f"http://127.0.0.1:{port}/v1", "--json")
         assert json.loads(done.stdout)["reading"] == {"yesterday": 10, "today": 20}
