@@ -59,6 +59,7 @@ class AsyncSignboardClient:
         model: the served model's name.
         api_key: sent as a bearer token; a local vLLM ignores it.
         deadline: seconds for one message, all samples and retries included.
+        patience: seconds without a byte after which a sample is asked for anew, once; None means the deadline.
         max_samples: how often the model is asked for one message at most.
         temperature: sampling temperature; None means the checkpoint's own.
         fingerprint: what the server's prompt must be (`python -m serve` prints it); None trusts what the server
@@ -75,6 +76,7 @@ class AsyncSignboardClient:
         model: str = DEFAULT_MODEL,
         api_key: str = "none",
         deadline: float = DEADLINE,
+        patience: float | None = None,
         max_samples: int = MAX_SAMPLES,
         temperature: float | None = None,
         fingerprint: str | None = None,
@@ -87,8 +89,8 @@ class AsyncSignboardClient:
         self._deadline, self._max_samples, self._temperature = deadline, max_samples, temperature
         if max_samples < 1:
             raise ValueError("max_samples must be at least 1")
-        # One quick retry on a dropped connection or a 5xx; the deadline above it bounds both.
-        self._openai = open_sdk(base_url, api_key, deadline, max_retries=1, http_client=http_client)
+        # One quick retry on silence, a dropped connection or a 5xx; the deadline above it bounds both.
+        self._openai = open_sdk(base_url, api_key, patience or deadline, max_retries=1, http_client=http_client)
 
     async def __aenter__(self) -> "AsyncSignboardClient":
         return self
@@ -254,7 +256,7 @@ def check_url(url: str) -> None:
 
 
 def open_sdk(
-    url: str, api_key: str, deadline: float, *, max_retries: int, http_client: Any = None
+    url: str, api_key: str, timeout: float, *, max_retries: int, http_client: Any = None
 ) -> openai.AsyncOpenAI:
     """Return the SDK's client for a local endpoint.
 
@@ -268,7 +270,7 @@ def open_sdk(
     return openai.AsyncOpenAI(
         base_url=url,
         api_key=api_key or "none",
-        timeout=deadline,
+        timeout=timeout,
         max_retries=max_retries,
         http_client=http_client or openai.DefaultAsyncHttpxClient(trust_env=False),
     )

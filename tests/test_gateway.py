@@ -184,6 +184,17 @@ def test_who_comes_too_many_is_told_at_once() -> None:
             assert answer.elapsed.total_seconds() < 0.9
 
 
+def test_a_connection_that_went_dead_is_given_up_long_before_the_deadline() -> None:
+    with (
+        scripted(saying(GOOD, delay=20), saying(GOOD)) as model,
+        running_gateway(model.url, deadline=6) as client,
+    ):
+        begin = time.monotonic()
+        answer = client.post("/generate/temperature", json=TEN_TWENTY)
+        assert answer.json()["generated_text"] == GOOD
+        assert 2 <= time.monotonic() - begin < 5
+
+
 def test_waiting_ends_at_the_deadline() -> None:
     with (
         scripted(saying(GOOD, delay=3)) as model,

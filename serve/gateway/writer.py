@@ -26,6 +26,7 @@ class Writer:
             settings.model_url,
             model=settings.model_name,
             deadline=settings.deadline,
+            patience=settings.deadline / 3,  # or a connection that went dead would hold its turn until the deadline
             fingerprint=settings.fingerprint,
             sign=self.sign,
             http_client=openai.DefaultAioHttpClient(trust_env=False),
