@@ -48,15 +48,14 @@ VARIANTS = {
     "compiled": Variant(without=("--enforce-eager",)),
     "bf16, not AWQ": Variant(rung=Rung.MERGED),
     "no prefix cache": Variant(("--no-enable-prefix-caching",)),
-    "block size 16": Variant(("--block-size=16",)),
     "block size 128": Variant(("--block-size=128",)),
     "engine in a process of its own": Variant(environment={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}),
     "one thread, bound to core 0": Variant(environment={"VLLM_CPU_OMP_THREADS_BIND": "0"}),
-    "threads not bound": Variant(environment={"VLLM_CPU_OMP_THREADS_BIND": "nobind"}),
+    "threads bound as vLLM chooses": Variant(environment={"VLLM_CPU_OMP_THREADS_BIND": "auto"}),
     "TCMalloc": Variant(environment={"LD_PRELOAD": "libtcmalloc_minimal.so.4"}, library="libtcmalloc"),
     "at most 8 at once": Variant(("--max-num-seqs=8",)),
     "at most 64 at once": Variant(("--max-num-seqs=64",)),
-    "no statistics": Variant(("--disable-log-stats",)),
+    "with statistics": Variant(without=("--disable-log-stats",)),
     "16 tokens, cut": Variant(body={"max_tokens": 16, "stop": None}),
 }
 

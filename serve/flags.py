@@ -13,6 +13,8 @@ from data.recipe import Recipe
 ENTRY = "serve.vllm_server"
 # vLLM's CPU default of 128 means that a short prompt never fills a block, so it is never found in the prefix cache.
 CPU_BLOCK = 32
+# vLLM keeps one core for the server and binds its threads to the others; with so few, all of them do better unbound.
+FEW_CORES = 2
 
 
 def on_cpu() -> bool:
@@ -39,9 +41,9 @@ def vllm_flags(recipe: Recipe, checkpoint: Path, host: str, port: int, *, cpu: b
         "--uvicorn-log-level=warning",
     ]
     flags += ["--enforce-eager"] if serve.enforce_eager else []
-    return flags + (
-        [f"--block-size={CPU_BLOCK}"] if cpu else [f"--gpu-memory-utilization={serve.gpu_memory_utilization}"]
-    )
+    # Statistics cost a tenth of a small model's step on a CPU (docs/LOG.md), and the gateway has its own.
+    on_cpus = [f"--block-size={CPU_BLOCK}", "--disable-log-stats"]
+    return flags + (on_cpus if cpu else [f"--gpu-memory-utilization={serve.gpu_memory_utilization}"])
 
 
 def eight_bit_flags(*, cpu: bool) -> list[str]:
@@ -100,15 +102,13 @@ def vllm_environment(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
     On CPU the engine also computes by itself: its wait for a worker process, a loop in Python, would on few cores keep
     the interpreter's lock from the thread that takes requests in, and they would be served one by one (docs/LOG.md).
     """
-    device = (
-        {
-            "VLLM_TARGET_DEVICE": "cpu",
-            "VLLM_CPU_KVCACHE_SPACE": str(recipe.serve.kv_cache_gib),
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        }
-        if cpu
-        else {}
-    )
-    environment = {**os.environ, **OFFLINE, **device}
+    device = {
+        "VLLM_TARGET_DEVICE": "cpu",
+        "VLLM_CPU_KVCACHE_SPACE": str(recipe.serve.kv_cache_gib),
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    }
+    environment = {**os.environ, **OFFLINE, **(device if cpu else {})}
+    if cpu and len(os.sched_getaffinity(0)) <= FEW_CORES:
+        environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or all of vLLM's sources are compiled at every start
     return environment

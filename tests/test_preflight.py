@@ -200,6 +200,7 @@ def test_flags(cpu: bool) -> None:
     # 32 tokens: the shared part of our prompt fills whole blocks, so the prefix cache finds it
     assert given.get("--block-size") == ("32" if cpu else None)
     assert given.get("--gpu-memory-utilization") == (None if cpu else "0.9")
+    assert ("--disable-log-stats" in given) is cpu
 
 
 @pytest.mark.usefixtures("defaults")
