@@ -18,7 +18,7 @@ import typer
 
 from benchmarks.gateway import free_port
 from benchmarks.speed.contenders import CHAT, Contender
-from benchmarks.speed.load import closed_loop, peak_mib, session
+from benchmarks.speed.load import closed_loop, cpu_seconds, peak_mib, session
 from data.artefact import write_text
 from data.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, run, show_table
 from data.errors import ServiceError, StageError
@@ -28,7 +28,13 @@ from serve.server import VllmServer
 from serve.settings import ServeSettings
 
 USUAL = "as in the recipe"
-FIGURES = {"start_s": "start, s", "p50_ms": "p50 of one, ms", "per_second": "messages/s of 32", "peak_mib": "peak, MiB"}
+FIGURES = {
+    "start_s": "start, s",
+    "p50_ms": "p50 of one, ms",
+    "per_second": "messages/s of 32",
+    "cpu_ms": "CPU ms each",
+    "peak_mib": "peak, MiB",
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,10 @@ VARIANTS = {
     "no prefix cache": Variant(("--no-enable-prefix-caching",)),
     "block size 128": Variant(("--block-size=128",)),
     "engine in a process of its own": Variant(environment={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}),
-    "one thread, bound to core 0": Variant(environment={"VLLM_CPU_OMP_THREADS_BIND": "0"}),
+    "two threads": Variant(environment={"OMP_NUM_THREADS": "2"}),
+    "two threads that sleep while they wait": Variant(
+        environment={"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+    ),
     "threads bound as vLLM chooses": Variant(environment={"VLLM_CPU_OMP_THREADS_BIND": "auto"}),
     "TCMalloc": Variant(environment={"LD_PRELOAD": "libtcmalloc_minimal.so.4"}, library="libtcmalloc"),
     "at most 8 at once": Variant(("--max-num-seqs=8",)),
@@ -105,10 +114,11 @@ async def _load(recipe: Recipe, server: VllmServer, variant: Variant, seconds: f
         post = how.post(client, server.url, recipe)
         await closed_loop(post, 32, 2.0, seed=99)  # warm
         one = await closed_loop(post, 1, seconds, 2 * seed)
-        many = await closed_loop(post, 32, seconds, 2 * seed + 1)
+        many = await closed_loop(post, 32, seconds, 2 * seed + 1, lambda: cpu_seconds(server._family()))
     cut = "max_tokens" in variant.body
     rate = len(many.latencies_ms) / many.seconds if cut else many.figures()["per_second"]
-    return {"p50_ms": statistics.median(one.latencies_ms), "per_second": rate}
+    cpu = 1000 * many.cpu_seconds / len(many.latencies_ms)
+    return {"p50_ms": statistics.median(one.latencies_ms), "per_second": rate, "cpu_ms": cpu}
 
 
 def _libraries(server: VllmServer) -> str:

@@ -13,8 +13,6 @@ from data.recipe import Recipe
 ENTRY = "serve.vllm_server"
 # vLLM's CPU default of 128 means that a short prompt never fills a block, so it is never found in the prefix cache.
 CPU_BLOCK = 32
-# vLLM keeps one core for the server and binds its threads to the others; with so few, all of them do better unbound.
-FEW_CORES = 2
 
 
 def on_cpu() -> bool:
@@ -108,7 +106,8 @@ def vllm_environment(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     }
     environment = {**os.environ, **OFFLINE, **(device if cpu else {})}
-    if cpu and len(os.sched_getaffinity(0)) <= FEW_CORES:
-        environment.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+    if cpu and recipe.serve.cpu_threads:
+        # Unbound: vLLM would bind its own number of threads to all cores but one, and they wait by spinning.
+        environment |= {"OMP_NUM_THREADS": str(recipe.serve.cpu_threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or all of vLLM's sources are compiled at every start
     return environment

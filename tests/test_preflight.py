@@ -224,6 +224,8 @@ def test_vllm_runs_offline_whatever_the_environment_says(cpu: bool, monkeypatch:
     assert environment.get("VLLM_CPU_KVCACHE_SPACE") == ("1" if cpu else None)
     # or requests would be served one by one
     assert (environment.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0") is cpu
+    small = RECIPE.model_copy(update={"serve": RECIPE.serve.model_copy(update={"cpu_threads": 1})})
+    assert (flags.vllm_environment(small, cpu=cpu).get("OMP_NUM_THREADS") == "1") is cpu
     assert "PYTHONDONTWRITEBYTECODE" not in environment, "it starts in half the time"
 
 

@@ -1,7 +1,6 @@
 """The benchmark's own parts: what counts as an answer, the original's server on a real line, the page."""
 
 import asyncio
-import json
 import random
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from safetensors.torch import load_file
 
 from benchmarks.speed.llama_cpp import write_gguf
 from benchmarks.speed.load import arrivals, closed_loop
-from benchmarks.speed.report import BEGIN, END, summarize, tables
+from benchmarks.speed.report import summarize, tables
 from data.compose import compose
 from data.message import check_message
 from data.reading import Reading
@@ -141,9 +140,3 @@ def test_a_contender_that_is_never_right_gets_no_ratio_and_breaks_no_table() -> 
     shown = tables(summarize(result))
     assert "| `original`: the same in bf16 | 0.0 | – | – |" in shown
     assert "| 4.0 | – | – |" in shown
-
-
-def test_the_page_shows_the_numbers_beside_it() -> None:
-    page = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
-    numbers = json.loads((ROOT / "docs/benchmarks.json").read_text(encoding="utf-8"))
-    assert page.partition(BEGIN)[2].partition(END)[0].strip() == tables(numbers).strip()

@@ -27,7 +27,7 @@ from benchmarks.speed.load import arrivals, closed_loop, cpu_seconds, peak_mib, 
 from data.artefact import write_text
 from data.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app
 from data.cli import run as run_app
-from data.errors import ServerUnavailable, StageError
+from data.errors import ServerFailed, ServerUnavailable, StageError
 from data.recipe import Recipe, load_recipe
 
 AT_ONCE = (1, 2, 4, 8, 16, 32, 64)
@@ -87,7 +87,8 @@ async def _measure(
     seeds = itertools.count(1000 * seed)
     async with session() as client:
         post = contender.post(client, server.url, recipe)
-        await closed_loop(post, 4, 2.0, seed=99)  # warm
+        if not (await closed_loop(post, 4, 2.0, seed=99)).latencies_ms:  # warm
+            raise ServerFailed(f"{contender.name} answers nothing.", "Look into its log.")
 
         closed: dict[int, dict[str, Any]] = {}
         for n in at_once:

@@ -178,7 +178,7 @@ def _rest(command: list[str], recipe: Recipe, port: int) -> tuple[Any, ...]:
 
 
 # Its own defaults would sample otherwise, and apply top_p to probabilities that temperature has not touched yet.
-LLAMA = {"top_k": 0, "min_p": 0, "samplers": ["penalties", "temperature", "top_p"], "repeat_last_n": -1}
+LLAMA = {"top_k": 0, "min_p": 0, "samplers": ["penalties", "temperature", "top_p"], "repeat_last_n": 512}
 
 CONTENDERS = (
     Contender(
