@@ -143,7 +143,7 @@ class ServeSection(Section):
     model_name: str = "signboard"
     max_model_len: int = Field(default=512, ge=128)  # tokens, prompt and message
     max_num_seqs: int = Field(default=32, ge=1)  # messages decoded at once
-    kv_cache_gib: int = Field(default=1, ge=1)  # CPU only
+    kv_cache_gib: float = Field(default=1, gt=0)  # CPU only
     cpu_threads: int | None = Field(default=None, ge=1)  # CPU only; None leaves them, and their binding, to vLLM
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)  # GPU only
     enforce_eager: bool = True  # skip compilation: faster start, little lost on a small model

@@ -9,6 +9,7 @@ from pathlib import Path
 from data.errors import ServiceError
 from data.offline import OFFLINE
 from data.recipe import Recipe
+from serve.preflight import GIB
 
 ENTRY = "serve.vllm_server"
 # vLLM's CPU default of 128 means that a short prompt never fills a block, so it is never found in the prefix cache.
@@ -40,7 +41,8 @@ def vllm_flags(recipe: Recipe, checkpoint: Path, host: str, port: int, *, cpu: b
     ]
     flags += ["--enforce-eager"] if serve.enforce_eager else []
     # Statistics cost a tenth of a small model's step on a CPU (docs/LOG.md), and the gateway has its own.
-    on_cpus = [f"--block-size={CPU_BLOCK}", "--disable-log-stats"]
+    cache = int(serve.kv_cache_gib * GIB)  # else vLLM takes most of the memory
+    on_cpus = [f"--block-size={CPU_BLOCK}", f"--kv-cache-memory-bytes={cache}", "--disable-log-stats"]
     return flags + (on_cpus if cpu else [f"--gpu-memory-utilization={serve.gpu_memory_utilization}"])
 
 
@@ -95,19 +97,16 @@ def vllm_command(flags: list[str]) -> list[str]:
 
 
 def vllm_environment(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
-    """Return the environment: offline, and on CPU a bounded KV cache (else vLLM takes most of the memory).
+    """Return the environment: offline.
 
-    On CPU the engine also computes by itself: its wait for a worker process, a loop in Python, would on few cores keep
+    On CPU the engine computes by itself: its wait for a worker process, a loop in Python, would on few cores keep
     the interpreter's lock from the thread that takes requests in, and they would be served one by one (docs/LOG.md).
     """
-    device = {
-        "VLLM_TARGET_DEVICE": "cpu",
-        "VLLM_CPU_KVCACHE_SPACE": str(recipe.serve.kv_cache_gib),
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    }
+    device = {"VLLM_TARGET_DEVICE": "cpu", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
     environment = {**os.environ, **OFFLINE, **(device if cpu else {})}
     if cpu and recipe.serve.cpu_threads:
         # Unbound: vLLM would bind its own number of threads to all cores but one, and they wait by spinning.
         environment |= {"OMP_NUM_THREADS": str(recipe.serve.cpu_threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    environment.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would overrule the flag
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or all of vLLM's sources are compiled at every start
     return environment

@@ -156,14 +156,14 @@ def test_a_missing_or_altered_checkpoint_is_refused(
     assert "`make merge`" in caught.value.todo
 
 
-@pytest.mark.parametrize("kv_cache", [1, 4])
+@pytest.mark.parametrize("kv_cache", [0.5, 4])
 @pytest.mark.parametrize("spare", [-1, 0], ids=["a byte short", "just enough"])
-def test_memory_must_hold_weights_cache_and_vllm(spare: int, kv_cache: int, tmp_path: Path) -> None:
+def test_memory_must_hold_weights_cache_and_vllm(spare: int, kv_cache: float, tmp_path: Path) -> None:
     recipe = RECIPE.model_copy(update={"serve": RECIPE.serve.model_copy(update={"kv_cache_gib": kv_cache})})
     for name, size in (("a.safetensors", 2 * GIB), ("b.safetensors", GIB), ("tokenizer.json", 9 * GIB)):
         with (tmp_path / name).open("wb") as file:
             file.truncate(size)  # sparse: takes no disk
-    needed = (3 + kv_cache) * GIB + CPU_OVERHEAD
+    needed = int((3 + kv_cache) * GIB) + CPU_OVERHEAD
     if spare == 0:
         assert check_memory(recipe, tmp_path, needed) is None  # type: ignore[func-returns-value]
         return
@@ -201,6 +201,7 @@ def test_flags(cpu: bool) -> None:
     assert given.get("--block-size") == ("32" if cpu else None)
     assert given.get("--gpu-memory-utilization") == (None if cpu else "0.9")
     assert ("--disable-log-stats" in given) is cpu
+    assert given.get("--kv-cache-memory-bytes") == (str(GIB) if cpu else None)
 
 
 @pytest.mark.usefixtures("defaults")
@@ -215,13 +216,13 @@ def test_vllm_runs_offline_whatever_the_environment_says(cpu: bool, monkeypatch:
     offline = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK")
     for name in offline:
         monkeypatch.setenv(name, "0")
-    monkeypatch.delenv("VLLM_CPU_KVCACHE_SPACE", raising=False)
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "8")
     monkeypatch.setenv("PARK", "kept")
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     environment = flags.vllm_environment(RECIPE, cpu=cpu)
     assert {environment[name] for name in offline} == {"1"}
     assert environment["PARK"] == "kept"
-    assert environment.get("VLLM_CPU_KVCACHE_SPACE") == ("1" if cpu else None)
+    assert "VLLM_CPU_KVCACHE_SPACE" not in environment, "the recipe says how much"
     # or requests would be served one by one
     assert (environment.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0") is cpu
     small = RECIPE.model_copy(update={"serve": RECIPE.serve.model_copy(update={"cpu_threads": 1})})
