@@ -101,7 +101,8 @@ def measured_rows(summary: dict[str, Any]) -> list[list[str]]:
     rows = [["", "callers", "messages/s", "p50, ms", "p99, ms", *_paces()]]
     for name, n in (("one caller", "1"), ("knee", str(knee(levels))), ("most", most)):
         level = levels[n]
-        figures = [f"{level[key]:.0f}" for key in ("per_second", "p50_ms", "p99_ms")]
+        values = [level[key] for key in ("per_second", "p50_ms", "p99_ms")]
+        figures = ["–" if value is None else f"{value:.0f}" for value in values]  # a p99 wants enough answers
         rows.append([name, n, *figures, *(boards(level["per_second"]) if name == "knee" else [""] * 4)])
     return rows
 

@@ -128,6 +128,8 @@ def judge(environment: Environment, **_: Any) -> None:
     p99 = total.get_response_time_percentile(0.99) if total.num_requests else float("inf")
     bursts = int((time.monotonic() - Board.begin) / (60 * options.hour))
     print(f"{bursts} bursts, in which every board sent within {options.burst:g} s (--hour {options.hour:g})")
+    if any("429" in str(error.error) for error in environment.stats.errors.values()):
+        print("The gateway's rate limit refused requests: start it with SIGNBOARD_GATEWAY_RATE_LIMIT=100000/minute.")
     goals = {
         f"{total.num_requests} requests, at least 1": total.num_requests > 0,
         f"{wrong} wrong messages, at most 0": wrong == 0,

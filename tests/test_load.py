@@ -67,6 +67,13 @@ def test_a_missed_goal_fails(script: Script, options: tuple[str, ...], missed: s
     assert any(line.startswith("MISSED") and missed in line for line in said.splitlines()), said
 
 
+def test_who_meets_the_gateways_rate_limit_is_told_so() -> None:
+    with scripted(right_answer) as model, running_gateway(model.url, rate_limit="10/minute") as client:
+        code, said = locust(str(client.base_url))
+    assert code == 1, said
+    assert "SIGNBOARD_GATEWAY_RATE_LIMIT" in said
+
+
 def test_no_request_is_no_success() -> None:
     with scripted(right_answer) as model:
         code, said = locust(model.url.removesuffix("/v1"), "--every", "1000", "--hour", "1000")
