@@ -18,11 +18,11 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from benchmarks.sensors import schedule
+from clients.client import MAX_TOKENS
 from data.message import check_message
 from data.prompt import STOP_MARKERS, build_messages
 from data.reading import Reading, usual_grid
 
-MAX_TOKENS = 64
 WRONG = "wrong message: "
 GRID = list(usual_grid())
 NUMBERS = itertools.count()

@@ -197,7 +197,7 @@ def run_stage(
             recipe=recipe,
             settings=settings,
             inputs=ids,
-            versions=_versions(),
+            versions=versions(),
             files={},
             ancestors=ancestors,
         )
@@ -331,9 +331,10 @@ def _files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in paths)
 
 
-def _versions() -> dict[str, str]:
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
     found = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -13,7 +13,6 @@ import platform
 import subprocess
 import time
 import traceback
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,7 +23,7 @@ from benchmarks.gateway import free_port
 from benchmarks.speed import report as reporting
 from benchmarks.speed.contenders import CHAT, CONTENDERS, Contender, Server
 from benchmarks.speed.load import arrivals, closed_loop, cpu_seconds, peak_mib, session, stream
-from data.artefact import write_text
+from data.artefact import versions, write_text
 from data.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app
 from data.cli import run as run_app
 from data.errors import ServerFailed, ServerUnavailable, StageError
@@ -112,19 +111,13 @@ def machine() -> dict[str, Any]:
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),
     )
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)  # noqa: S607
     return {
         "date": time.strftime("%Y-%m-%d"),
         "processor": processor,
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
-        "versions": versions,
+        "versions": versions(PACKAGES),
         "commit": commit.stdout.strip(),
     }
 

@@ -17,7 +17,8 @@ import psutil
 
 from benchmarks.gateway import stack
 from benchmarks.speed.llama_cpp import check_prompt, llama_server, write_gguf
-from benchmarks.speed.load import MAX_TOKENS, Post
+from benchmarks.speed.load import Post
+from clients.client import MAX_TOKENS
 from data.prompt import STOP_MARKERS, build_messages
 from data.reading import Reading
 from data.recipe import Recipe

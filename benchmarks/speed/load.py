@@ -14,12 +14,12 @@ from typing import Any
 import aiohttp
 import psutil
 
+from clients.client import MAX_TOKENS
 from data.message import check_message
 from data.prompt import build_messages
 from data.reading import Reading, usual_grid
 
 Post = Callable[[Reading], Awaitable[str]]  # asks for one message; raises what went wrong
-MAX_TOKENS = 64
 POLL = 0.01  # seconds
 PAUSE = 0.1  # seconds after a request that failed, or a dead server would be asked thousands of times
 
@@ -61,10 +61,9 @@ class Level:
 
 async def _ask(post: Post, reading: Reading) -> str | None:
     """Ask; ask again when the server closed an idle connection, as our client does."""
-    with suppress(aiohttp.ClientConnectionError):
-        return await _once(post, reading)
-    with suppress(aiohttp.ClientConnectionError):
-        return await _once(post, reading)
+    for _ in range(2):
+        with suppress(aiohttp.ClientConnectionError):
+            return await _once(post, reading)
     await asyncio.sleep(PAUSE)
     return None
 
@@ -150,10 +149,9 @@ async def stream(
     """Return times to the first token and per further token, ms, by the request function of `vllm bench`."""
     from vllm.benchmarks.lib.endpoint_request_func import RequestFuncInput, async_request_openai_chat_completions
 
-    wanted, level = list(islice(readings(seed), count)), Level(seconds=1)
+    queue, level = islice(readings(seed), count), Level()
     firsts: list[float] = []
     others: list[float] = []
-    queue = iter(wanted)
 
     async def caller() -> None:
         for reading in queue:

@@ -67,7 +67,7 @@ class Door:
             await error.response(visit.id)(scope, receive, visit.send)
         except ClientDisconnect:
             visit.status = visit.status or 499  # as nginx logs it: nobody is left to answer
-        except Exception:
+        except Exception:  # whatever it is, the caller gets a typed answer and the log the traceback
             if visit.status:
                 raise
             LOG.exception("a fault of the gateway", extra={"request_id": visit.id})
