@@ -146,7 +146,7 @@ class ServeSection(Section):
     kv_cache_gib: float = Field(default=1, gt=0)  # CPU only
     cpu_threads: int | None = Field(default=None, ge=1)  # CPU only; None leaves them, and their binding, to vLLM
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)  # GPU only
-    enforce_eager: bool = True  # skip compilation: faster start, little lost on a small model
+    enforce_eager: bool = False  # skip compilation: starts faster, writes slower
 
 
 class Recipe(Section):

@@ -9,7 +9,7 @@ from pathlib import Path
 from data.errors import ServiceError
 from data.offline import OFFLINE
 from data.recipe import Recipe
-from serve.preflight import GIB
+from serve.preflight import GIB, can_compile
 
 ENTRY = "serve.vllm_server"
 # vLLM's CPU default of 128 means that a short prompt never fills a block, so it is never found in the prefix cache.
@@ -39,7 +39,7 @@ def vllm_flags(recipe: Recipe, checkpoint: Path, host: str, port: int, *, cpu: b
         "--generation-config=auto",  # the checkpoint's values are what a bare call gets
         "--uvicorn-log-level=warning",
     ]
-    flags += ["--enforce-eager"] if serve.enforce_eager else []
+    flags += ["--enforce-eager"] if serve.enforce_eager or (cpu and not can_compile()) else []
     # Statistics cost a tenth of a small model's step on a CPU (docs/LOG.md), and the gateway has its own.
     cache = int(serve.kv_cache_gib * GIB)  # else vLLM takes most of the memory
     on_cpus = [f"--block-size={CPU_BLOCK}", f"--kv-cache-memory-bytes={cache}", "--disable-log-stats"]
@@ -100,9 +100,15 @@ def vllm_environment(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
     """Return the environment: offline.
 
     On CPU the engine computes by itself: its wait for a worker process, a loop in Python, would on few cores keep
-    the interpreter's lock from the thread that takes requests in, and they would be served one by one (docs/LOG.md).
+    the interpreter's lock from the thread that takes requests in, and they would be served one by one. And it does
+    not compile ahead of time: vLLM cannot load the result again and would compile at every start (docs/LOG.md).
     """
-    device = {"VLLM_TARGET_DEVICE": "cpu", "VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
+    device = {
+        "VLLM_TARGET_DEVICE": "cpu",
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_USE_AOT_COMPILE": "0",
+        "TORCHINDUCTOR_CACHE_DIR": str((recipe.run / "compiled").absolute()),
+    }
     environment = {**os.environ, **OFFLINE, **(device if cpu else {})}
     if cpu and recipe.serve.cpu_threads:
         # Unbound: vLLM would bind its own number of threads to all cores but one, and they wait by spinning.

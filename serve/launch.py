@@ -19,9 +19,11 @@ from serve.flags import (
     vllm_environment,
     vllm_flags,
 )
-from serve.preflight import check_memory, check_port, choose_checkpoint
+from serve.preflight import can_compile, check_memory, check_port, choose_checkpoint
 from serve.server import VllmServer
 from serve.settings import ServeSettings
+
+UNCOMPILED = "No C++ compiler or no Python headers here: the model runs uncompiled, a third slower (g++, python3-dev)."
 
 
 class Rung(StrEnum):
@@ -56,6 +58,8 @@ def prepare(
     check_port(settings.host, settings.port)
     if cpu:
         check_memory(recipe, checkpoint)
+        if not (recipe.serve.enforce_eager or can_compile()):
+            note = " ".join(filter(None, (note, UNCOMPILED)))
     flags = vllm_flags(recipe, checkpoint, settings.host, settings.port, cpu=cpu) + extra
     server = VllmServer(
         vllm_command(flags),

@@ -1,6 +1,9 @@
 """Before vLLM starts: is the checkpoint verified, the port free, the machine able?"""
 
+import os
+import shutil
 import socket
+import sysconfig
 from pathlib import Path
 
 import psutil
@@ -37,6 +40,12 @@ def has_avx512(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
         return "avx512f" in cpuinfo.read_text()
     except OSError:
         return False
+
+
+def can_compile() -> bool:
+    """Say whether torch finds what it compiles with on a CPU: a C++ compiler and Python's headers."""
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    return shutil.which(os.environ.get("CXX", "g++")) is not None and headers.exists()
 
 
 def check_port(host: str, port: int) -> None:

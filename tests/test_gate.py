@@ -18,7 +18,7 @@ from data.gate import VERDICT, check_gate
 from data.reading import usual_grid
 from data.recipe import GateSection, Recipe, load_recipe
 from data.sign import DEFAULT_SIGN
-from serve.launch import Rung, prepare
+from serve.launch import UNCOMPILED, Rung, prepare
 from serve.settings import ServeSettings
 from tests.conftest import ROOT
 
@@ -157,6 +157,12 @@ def test_the_server_asks_for_the_verdict_unless_told_otherwise(run: Recipe) -> N
     publish(run, "gate", verdict(True))
     assert prepare(run, ServeSettings(port=8765), Rung.AWQ)[2] == ""
     assert prepare(run, ServeSettings(port=8765), Rung.MERGED)[1] == run.run / "merged"  # for comparison only
+
+
+def test_the_operator_is_told_that_nothing_compiles_here(run: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(run, "gate", verdict(True))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert prepare(run, ServeSettings(port=8765), Rung.AWQ)[2] == UNCOMPILED
 
 
 def test_every_answer_is_written_with_what_is_wrong(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from data.errors import ArtefactError, ServiceError
 from data.recipe import Recipe
 from serve import flags
 from serve.launch import Rung, wanted_rung
-from serve.preflight import CPU_OVERHEAD, GIB, check_memory, check_port, choose_checkpoint, has_avx512
+from serve.preflight import CPU_OVERHEAD, GIB, can_compile, check_memory, check_port, choose_checkpoint, has_avx512
 from serve.settings import ServeSettings, read_settings
 from tests.scripted_server import free_port
 
@@ -202,6 +202,22 @@ def test_flags(cpu: bool) -> None:
     assert given.get("--gpu-memory-utilization") == (None if cpu else "0.9")
     assert ("--disable-log-stats" in given) is cpu
     assert given.get("--kv-cache-memory-bytes") == (str(GIB) if cpu else None)
+    assert "--enforce-eager" not in given
+
+
+@pytest.mark.usefixtures("defaults")
+@pytest.mark.parametrize("lacking", ["compiler", "headers"])
+def test_without_a_compiler_the_model_runs_uncompiled(
+    lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert can_compile()
+    if lacking == "compiler":
+        monkeypatch.setenv("CXX", str(tmp_path / "g++"))
+    else:
+        monkeypatch.setattr("sysconfig.get_path", lambda _name: str(tmp_path))
+    assert not can_compile()
+    assert "--enforce-eager" in vllm_flags(cpu=True)
+    assert "--enforce-eager" not in vllm_flags(cpu=False)
 
 
 @pytest.mark.usefixtures("defaults")
@@ -228,6 +244,7 @@ def test_vllm_runs_offline_whatever_the_environment_says(cpu: bool, monkeypatch:
     small = RECIPE.model_copy(update={"serve": RECIPE.serve.model_copy(update={"cpu_threads": 1})})
     assert (flags.vllm_environment(small, cpu=cpu).get("OMP_NUM_THREADS") == "1") is cpu
     assert "PYTHONDONTWRITEBYTECODE" not in environment, "it starts in half the time"
+    assert (environment.get("TORCHINDUCTOR_CACHE_DIR") == str(Path("runs/tiny/compiled").absolute())) is cpu
 
 
 @pytest.mark.parametrize(
