@@ -4,7 +4,6 @@ Hypothesis gives the same examples every time, without time limits, and writes n
 """
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from data.recipe import Recipe, load_recipe
 from serve.launch import prepare
 from serve.server import VllmServer
 from serve.settings import ServeSettings
+from tests.scripted_server import free_port
 
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "signboard-hypothesis")
 settings.register_profile("signboard", deadline=None, derandomize=True, database=None)
@@ -47,13 +47,6 @@ def line(recipe: Recipe) -> Path:
         done = run_room(*arguments, "--set", f"name={NAME}")
         assert done.returncode == 0, done.stderr
     return ROOT / recipe.run
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.air_gap import sealed
-from tests.conftest import NAME, ROOT, free_port
+from tests.conftest import NAME, ROOT
+from tests.scripted_server import free_port
 
 LOOK_UP = "import socket\ntry: socket.getaddrinfo('signboard.invalid', 80)\nexcept OSError: pass"
 CONNECT = "import socket; s = socket.socket(); s.setblocking(False); s.connect_ex(('198.51.100.1', 80))"

@@ -18,7 +18,8 @@ from data.recipe import load_recipe
 from serve.gateway.settings import GatewaySettings, read_gateway_settings
 from serve.launch import prepare, wanted_rung
 from serve.settings import ServeSettings, read_settings
-from tests.conftest import NAME, ROOT, free_port, run_room
+from tests.conftest import NAME, ROOT, run_room
+from tests.scripted_server import free_port
 
 PARSE = """
 import json, sys

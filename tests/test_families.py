@@ -22,8 +22,9 @@ from data.reading import usual_grid
 from data.recipe import load_recipe
 from serve.launch import prepare
 from serve.settings import ServeSettings
-from tests.conftest import ROOT, free_port, run_room
+from tests.conftest import ROOT, run_room
 from tests.kormo_like import BOS, END, END_THINK, EOS, START, THINK, write_kormo_like
+from tests.scripted_server import free_port
 from training.tokens import load_tokenizer, row_ids
 
 NANO = ROOT / "training/base/nano"

@@ -27,7 +27,8 @@ from data.prompt import build_messages
 from data.reading import Reading, usual_grid
 from merge.stages import prove_prompt
 from serve.server import VllmServer
-from tests.conftest import NAME, ROOT, free_port, run_room
+from tests.conftest import NAME, ROOT, run_room
+from tests.scripted_server import free_port
 from training.tokens import load_tokenizer, prompt_ids
 
 EIGHT = [(10, 20), (5, 20), (35, 22), (30, 38), (20, 15), (-5, 8), (3, -12), (24, 24)]
