@@ -55,7 +55,8 @@ class Board(FastHttpUser):
         self._moments = schedule(options.every * 60, options.hour * 60, options.burst, self._rng)
         self._name = f"load-{next(NUMBERS)}"  # the same in every run: the gateway remembers 1,000 boards
         self._headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
-        self._due = next(self._moments)
+        now = time.monotonic() - Board.begin  # what was due before this board was there, it does not send
+        self._due = next(moment for moment in self._moments if moment >= now)
         gevent.sleep(self.wait_time())
 
     def wait_time(self) -> float:
