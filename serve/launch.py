@@ -23,7 +23,7 @@ from serve.preflight import can_compile, check_memory, check_port, choose_checkp
 from serve.server import VllmServer
 from serve.settings import ServeSettings
 
-UNCOMPILED = "No C++ compiler or no Python headers here: the model runs uncompiled, a third slower (g++, python3-dev)."
+UNCOMPILED = "No C++ compiler or no Python headers here: the model runs uncompiled, so slower (g++, python3-dev)."
 
 
 class Rung(StrEnum):

@@ -191,7 +191,8 @@ def defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("defaults")
 @pytest.mark.parametrize("cpu", [True, False], ids=["CPU", "GPU"])
-def test_flags(cpu: bool) -> None:
+def test_flags(cpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flags, "can_compile", lambda: True)
     given = vllm_flags(cpu=cpu)
     assert given["--host"] == "127.0.0.1"
     assert given["--model"] == "runs/tiny/awq"
@@ -210,11 +211,13 @@ def test_flags(cpu: bool) -> None:
 def test_without_a_compiler_the_model_runs_uncompiled(
     lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    there = {"compiler": tmp_path / "g++", "headers": tmp_path / "Python.h"}
+    for file in there.values():
+        file.touch(mode=0o755)
+    monkeypatch.setenv("CXX", str(there["compiler"]))
+    monkeypatch.setattr("sysconfig.get_path", lambda _name: str(tmp_path))
     assert can_compile()
-    if lacking == "compiler":
-        monkeypatch.setenv("CXX", str(tmp_path / "g++"))
-    else:
-        monkeypatch.setattr("sysconfig.get_path", lambda _name: str(tmp_path))
+    there[lacking].unlink()
     assert not can_compile()
     assert "--enforce-eager" in vllm_flags(cpu=True)
     assert "--enforce-eager" not in vllm_flags(cpu=False)
