@@ -1,7 +1,9 @@
 """The benchmark's own parts: what counts as an answer, the original's server on a real line, the page."""
 
 import asyncio
+import json
 import random
+import statistics
 import subprocess
 import sys
 import time
@@ -17,15 +19,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.capacity import CARDS, measured_rows, roofline_rows, seconds_per_message
+from benchmarks.gpu_check import SHAPES, Size
 from benchmarks.speed.llama_cpp import write_gguf
 from benchmarks.speed.load import arrivals, closed_loop
-from benchmarks.speed.report import summarize, tables
+from benchmarks.speed.report import BEGIN, END, summarize, tables
 from data.compose import compose
 from data.message import check_message
 from data.reading import Reading
 from data.recipe import Recipe
 from tests.conftest import NAME, ROOT
 from tests.scripted_server import GOOD, eventually, free_port
+
+NUMBERS = json.loads((ROOT / "docs/benchmarks.json").read_text(encoding="utf-8"))
 
 
 def test_a_fast_wrong_answer_counts_as_none() -> None:
@@ -140,3 +146,29 @@ def test_a_contender_that_is_never_right_gets_no_ratio_and_breaks_no_table() -> 
     shown = tables(summarize(result))
     assert "| `original`: the same in bf16 | 0.0 | – | – |" in shown
     assert "| 4.0 | – | – |" in shown
+
+
+def test_the_page_shows_the_numbers_beside_it() -> None:
+    page = (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+    assert page.partition(BEGIN)[2].partition(END)[0].strip() == tables(NUMBERS).strip()
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
+def test_the_readme_shows_the_same_numbers(readme: str) -> None:
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    names = ("original", "stop", "stop-merged", "vllm-adapter", "vllm-merged", "vllm-awq", "gateway", "llama.cpp-q4")
+    for closed in (NUMBERS["contenders"][name]["closed"] for name in names):
+        medians = [f"{statistics.median(closed[n]['per_second']):.1f}" for n in ("1", "8", "32")]
+        assert f"| {' | '.join(medians)} |" in text
+
+
+@pytest.mark.parametrize("page", ["capacity.md", "capacity.ko.md"])
+def test_the_capacity_page_shows_what_its_command_prints(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for row in [*measured_rows(NUMBERS)[1:], *roofline_rows()[1:]]:
+        assert f"| {' | '.join(row[1:])} |".replace("|  ", "| ") in text
+
+
+def test_the_roofline_is_that_of_the_facts() -> None:
+    # 6.1 GB a token over 360 GB/s: 16.9 ms; 29 of a message's 30 tokens are decoded
+    assert seconds_per_message(SHAPES[Size.KORMO], CARDS[0], 1) == pytest.approx(29 * 16.9e-3, rel=0.02)

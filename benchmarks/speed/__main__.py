@@ -101,7 +101,7 @@ async def _measure(
         streams = {}
         if contender.path == CHAT:
             address, body = server.url.removesuffix("/v1") + CHAT, contender.common(recipe)
-            streams = {n: await stream(client, address, body, n, 20 + 4 * n, next(seeds)) for n in STREAMED}
+            streams = {n: await stream(address, body, n, 20 + 4 * n, next(seeds)) for n in STREAMED}
     return {"closed": closed, "poisson": busy, "stream": streams, "peak_mib": peak}
 
 

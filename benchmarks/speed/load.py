@@ -77,9 +77,11 @@ async def _once(post: Post, reading: Reading) -> str | None:
 
 
 @asynccontextmanager
-async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open the load generator's connections."""
-    limits = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
+async def session(*, keep: bool = True) -> AsyncIterator[aiohttp.ClientSession]:
+    """Open the load generator's connections; `keep`: each is used again, unless the server closes it."""
+    limits = (
+        aiohttp.TCPConnector(limit=0, keepalive_timeout=60) if keep else aiohttp.TCPConnector(limit=0, force_close=True)
+    )
     async with aiohttp.ClientSession(connector=limits, timeout=aiohttp.ClientTimeout(total=300)) as opened:
         yield opened
 
@@ -143,10 +145,11 @@ async def arrivals(post: Post, rate: float, seconds: float, seed: int) -> Level:
     return level
 
 
-async def stream(
-    client: aiohttp.ClientSession, url: str, body: dict[str, Any], at_once: int, count: int, seed: int
-) -> dict[str, Any]:
-    """Return times to the first token and per further token, ms, by the request function of `vllm bench`."""
+async def stream(url: str, body: dict[str, Any], at_once: int, count: int, seed: int) -> dict[str, Any]:
+    """Return times to the first token and per further token, ms, by the request function of `vllm bench`.
+
+    It does not ask again when a server has closed an idle connection, so each request has a new one.
+    """
     from vllm.benchmarks.lib.endpoint_request_func import RequestFuncInput, async_request_openai_chat_completions
 
     queue, level = islice(readings(seed), count), Level()
@@ -158,15 +161,15 @@ async def stream(
             messages: Any = build_messages(reading)
             request = RequestFuncInput("", url, 0, MAX_TOKENS, body["model"], chat_messages=messages, extra_body=body)
             output = await async_request_openai_chat_completions(request, client)
-            if not output.success:  # an idle connection that the server closed
-                output = await async_request_openai_chat_completions(request, client)
             level.note(reading, output.generated_text.strip() if output.success else None, output.latency)
             if output.success:
                 firsts.append(round(1000 * output.ttft, 2))
                 others.append(round(1000 * (output.latency - output.ttft) / max(1, output.output_tokens - 1), 2))
 
-    await asyncio.gather(*(caller() for _ in range(at_once)))
-    return {"ttft_ms": firsts, "tpot_ms": others, "wrong": sum(level.wrong.values()), "failed": level.failed}
+    async with session(keep=False) as client:
+        await asyncio.gather(*(caller() for _ in range(at_once)))
+    counts = {"asked": count, "wrong": sum(level.wrong.values()), "failed": level.failed}
+    return {"ttft_ms": firsts, "tpot_ms": others, **counts}
 
 
 def cpu_seconds(family: list[psutil.Process]) -> float:

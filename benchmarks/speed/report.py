@@ -6,12 +6,14 @@ docs/benchmarks.md, docs/images/bench-*.png.
 
 import json
 import statistics
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from benchmarks.speed.contenders import CONTENDERS
 from data.artefact import write_text
@@ -25,6 +27,7 @@ COLORS = (
     "#b8b8b8", "#707070", "#d9a441", "#b0623c", "#9fc3e6", "#3b82c4", "#6a5fb0", "#1d7f5c", "#7fd0ae", "#e08ab0",
     "#a03a6f",
 )  # fmt: skip
+STEPS = (1, 2, 5)  # of a logarithmic axis
 Summary = dict[str, Any]
 
 
@@ -80,7 +83,7 @@ def _level(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 def _stream(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     pooled = {key: [value for one in rounds for value in one[f"{key}_ms"]] for key in ("ttft", "tpot")}
     figures = {k: v for key, values in pooled.items() for k, v in _percentiles(key + "_p{}_ms", values).items()}
-    return figures | {key: sum(one[key] for one in rounds) for key in ("wrong", "failed")}
+    return figures | {key: sum(one[key] for one in rounds) for key in ("asked", "wrong", "failed")}
 
 
 def _percentiles(name: str, values: Sequence[float]) -> dict[str, float | None]:
@@ -131,7 +134,7 @@ def tables(summary: Summary) -> str:
     busy = f"### At random moments: {summary['busy']:.0%} of each server's own best rate, Poisson"
     return "\n\n".join(
         [
-            head,
+            textwrap.fill(head, 130),
             "### Right messages per second, by callers at once",
             _rates(summary),
             "![messages per second](images/bench-rates.png)",
@@ -246,7 +249,6 @@ def draw_rates(summary: Summary, target: Path) -> None:
         axes.fill_between(x, [min(r) for r in rounds], [max(r) for r in rounds], color=style["color"], alpha=0.15, lw=0)
     axes.set(xscale="log", yscale="log", xlabel="callers at once", ylabel="right messages per second")
     axes.set_xticks(x, levels)
-    axes.minorticks_off()
     _finish(figure, axes, target)
 
 
@@ -260,6 +262,8 @@ def draw_latencies(summary: Summary, target: Path) -> None:
         style = _style(name)
         axes.plot(rates, middles, "o-", label=name, markersize=4, **style)
     axes.set(xscale="log", yscale="log", xlabel="right messages per second", ylabel="p50 of a message, ms")
+    axes.xaxis.set_major_locator(LogLocator(subs=STEPS))
+    axes.xaxis.set_major_formatter("{x:g}")
     _finish(figure, axes, target)
 
 
@@ -269,6 +273,9 @@ def _style(name: str) -> dict[str, Any]:
 
 
 def _finish(figure: Figure, axes: Any, target: Path) -> None:
+    axes.yaxis.set_major_locator(LogLocator(subs=STEPS))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
