@@ -1,7 +1,7 @@
 """How many boards a machine carries: measured for the nano line on two cores, a roofline for KORMo-10B on cards.
 
 Usage: python -m benchmarks.capacity
-In: docs/benchmarks.json (the gateway's row). Out: two tables. The roofline is what a card's data
+In: docs/benchmarks.json (the gateway's row). Out: two tables for docs/capacity.md. The roofline is what a card's data
 sheet allows, with nothing lost anywhere: no measurement, an upper limit.
 """
 

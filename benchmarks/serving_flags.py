@@ -51,7 +51,7 @@ class Variant:
 
 VARIANTS = {
     USUAL: Variant(),
-    "compiled": Variant(without=("--enforce-eager",)),
+    "not compiled": Variant(("--enforce-eager",)),
     "bf16, not AWQ": Variant(rung=Rung.MERGED),
     "no prefix cache": Variant(("--no-enable-prefix-caching",)),
     "block size 128": Variant(("--block-size=128",)),

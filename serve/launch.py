@@ -19,7 +19,7 @@ from serve.flags import (
     vllm_environment,
     vllm_flags,
 )
-from serve.preflight import can_compile, check_memory, check_port, choose_checkpoint
+from serve.preflight import check_memory, check_port, choose_checkpoint
 from serve.server import VllmServer
 from serve.settings import ServeSettings
 
@@ -53,14 +53,15 @@ def prepare(
     """
     cpu = on_cpu()
     checkpoint, note, extra = _checkpoint(recipe, rung, cpu=cpu, full=full)
+    notes = [note]
     if rung is Rung.AWQ:
-        note = " ".join(filter(None, (note, _ungated(recipe, allowed=settings.allow_failed_gate))))
+        notes.append(_ungated(recipe, allowed=settings.allow_failed_gate))
     check_port(settings.host, settings.port)
     if cpu:
         check_memory(recipe, checkpoint)
-        if not (recipe.serve.enforce_eager or can_compile()):
-            note = " ".join(filter(None, (note, UNCOMPILED)))
     flags = vllm_flags(recipe, checkpoint, settings.host, settings.port, cpu=cpu) + extra
+    if "--enforce-eager" in flags and not recipe.serve.enforce_eager:
+        notes.append(UNCOMPILED)
     server = VllmServer(
         vllm_command(flags),
         vllm_environment(recipe, cpu=cpu),
@@ -69,7 +70,7 @@ def prepare(
         recipe.run / f"serve-{settings.port}.log",
         on_wait,
     )
-    return server, checkpoint, note
+    return server, checkpoint, " ".join(filter(None, notes))
 
 
 def wanted_rung(settings: ServeSettings, recipe: Recipe) -> Rung:

@@ -148,7 +148,7 @@ def test_an_edited_verdict_is_refused(run: Recipe) -> None:
 
 
 def test_the_server_asks_for_the_verdict_unless_told_otherwise(run: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.launch.can_compile", lambda: True)
+    monkeypatch.setattr("serve.flags.can_compile", lambda: True)
     publish(run, "gate", verdict(False))
     with pytest.raises(GateError):
         prepare(run, ServeSettings(port=8765), Rung.AWQ)
