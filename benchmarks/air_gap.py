@@ -18,9 +18,9 @@ from typing import Annotated
 
 import typer
 
-from data.cli import DEFAULT_RECIPE, console, run, show_table
-from data.errors import StageError
-from data.recipe import load_recipe
+from core.errors import StageError
+from pipeline.cli import DEFAULT_RECIPE, console, run_app, show_table
+from pipeline.recipe import load_recipe
 
 # 192.0.2.0/24 is reserved for documentation; the neighbour's address is fixed, so that packets leave at once.
 SEAL = """
@@ -68,11 +68,11 @@ def main(
 ) -> None:
     """Run data, training, merge and serving from nothing."""
     options = ["--recipe", str(recipe), "--set", f"name={name}"]
-    folder = load_recipe(recipe, [f"name={name}"]).run
+    folder = load_recipe(recipe, [f"name={name}"]).folder
     shutil.rmtree(folder, ignore_errors=True)
     rows = [["command", "exit code", "packets sent out", "seconds"]]
     try:
-        for arguments in (["data", "build"], ["training", "sft"], ["merge"], ["serve", "--demo"]):
+        for arguments in (["data", "build"], ["training", "sft"], ["merge", "all"], ["evaluation", "verdict"], ["serve", "demo"]):
             start = time.monotonic()
             code, packets = sealed([sys.executable, "-m", *arguments, *options])
             rows.append([" ".join(arguments), str(code), str(packets), f"{time.monotonic() - start:.0f}"])
@@ -87,4 +87,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(main))
+    run_app(lambda: typer.run(main))

@@ -16,11 +16,11 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedTokenizerBase
 
-from data.cli import RecipeOption, SetOption, run
-from data.prompt import STOP_MARKERS, build_messages
-from data.reading import Reading
-from data.recipe import DEFAULT_RECIPE, Recipe, load_recipe
-from training.tokens import load_tokenizer, prompt_ids
+from core.prompt import STOP_MARKERS, build_messages
+from core.reading import Reading
+from pipeline.cli import RecipeOption, SetOption, run_app
+from pipeline.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from training.tokenization import load_tokenizer, prompt_ids
 
 MAX_NEW_TOKENS = 50
 
@@ -95,7 +95,7 @@ def load_model(recipe: Recipe, dtype: torch.dtype, *, four_bit: bool, merged: bo
         )
     if torch.cuda.is_available():
         options["device_map"] = {"": 0}
-    model = AutoModelForCausalLM.from_pretrained(recipe.run / ("merged" if merged else "base"), **options)
+    model = AutoModelForCausalLM.from_pretrained(recipe.folder / ("merged" if merged else "base"), **options)
     if not merged:
         from peft import PeftModel
 
@@ -131,9 +131,9 @@ def main(
     """Serve as the original did."""
     found = load_recipe(recipe, set_ or [])
     model = load_model(found, getattr(torch, dtype), four_bit=quantization == "4bit", merged=merged)
-    writer = Writer(model, load_tokenizer(found.run / ("merged" if merged else "base")), found, stop=stop)
+    writer = Writer(model, load_tokenizer(found.folder / ("merged" if merged else "base")), found, stop=stop)
     uvicorn.run(create_app(writer), host="127.0.0.1", port=port, log_level="warning", access_log=False)
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(main))
+    run_app(lambda: typer.run(main))

@@ -13,8 +13,8 @@ import httpx
 import typer
 from playwright.sync_api import Page, expect, sync_playwright
 
-from data.cli import run
-from data.errors import ServiceError
+from core.errors import ServiceError
+from pipeline.cli import run_app
 
 
 def main(
@@ -51,4 +51,4 @@ def _take(page: Page, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(main))
+    run_app(lambda: typer.run(main))

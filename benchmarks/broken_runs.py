@@ -1,8 +1,8 @@
-"""Break a run on purpose, behind the back of the checks that would refuse it, and see that the gate still catches it.
+"""Break a run on purpose, past the checks that would refuse it, and see that the verdict still catches it.
 
 Usage: python -m benchmarks.broken_runs [NAME…] [--recipe recipes/nano.yaml]
 Names: template, stop, calibration, labels. In: a finished line of the recipe. Out: a table with what refused the run
-before the gate, and what the gate said of it. Exit code 1 if one gets through. Not run by `make test`.
+before the verdict, and what the verdict says. Exit code 1 if one passes. Not run by `make test`.
 """
 
 import random
@@ -15,15 +15,17 @@ from unittest.mock import patch
 
 import typer
 
-from clients.evaluation.gate import pass_gate
-from data.artefact import MADE_FROM, run_stage, write_text
-from data.build import build
-from data.cli import DEFAULT_RECIPE, console, run, show_table
-from data.corpus import Row, Split, training_sets
-from data.errors import GateError, SignboardError
-from data.recipe import Recipe, load_recipe
-from merge.stages import merge, quantize_merged
-from training.stages import import_base, train
+from core.errors import SignboardError, VerdictError
+from data.build import build_data
+from data.sets import Example, Split, training_sets
+from evaluation.verdict import run_verdict
+from merge.stages import run_fold, run_quantize
+from pipeline.cli import DEFAULT_RECIPE, console, run_app, show_table
+from pipeline.files import write_text
+from pipeline.graph import MADE_FROM
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.stage import run_stage
+from training.stages import run_import, run_sft
 
 # The kind of text that the original trained on before it found out.
 INSTRUCTION_STYLE = (
@@ -39,22 +41,22 @@ def main(
     recipe: Annotated[Path, typer.Option(help="The line that is broken.")] = DEFAULT_RECIPE,
 ) -> None:
     """Break, judge, print."""
-    rows = [["broken", "refused before the gate by", "what the gate said"]]
+    rows = [["broken", "refused before the verdict by", "what the verdict says"]]
     through = []
     for name in names or BREAKS:
-        broken, options = _named(recipe, f"broken-{name}")
+        broken = _named(recipe, f"broken-{name}")
         earlier = BREAKS[name](load_recipe(recipe), broken)
         try:
-            pass_gate(broken, options, force=True)
+            run_verdict(broken, force=True)
             verdict = "nothing"
             through.append(name)
-        except GateError as error:
+        except VerdictError as error:
             verdict = error.what
         console.print(f"{name}: {verdict}")
         rows.append([name, earlier, verdict])
     show_table("Broken runs", rows)
     if through:
-        raise SignboardError(f"{', '.join(through)} got through the gate.", "Raise the recipe's thresholds.")
+        raise SignboardError(f"{', '.join(through)} passed the verdict.", "Raise the recipe's thresholds.")
 
 
 def wrong_template(source: Recipe, broken: Recipe) -> str:
@@ -62,18 +64,22 @@ def wrong_template(source: Recipe, broken: Recipe) -> str:
     _borrow(source, broken, "data", "base", "adapter", "merged")
 
     def fill(folder: Path) -> dict[str, Any]:
-        shutil.copytree(source.run / "awq", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        shutil.copytree(
+            source.folder / "awq", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json")
+        )
         write_text(folder / "chat_template.jinja", INSTRUCTION_STYLE)
         return {"loss_ratio": 1.0}
 
-    template = broken.run / "merged" / "chat_template.jinja"
+    template = broken.folder / "merged" / "chat_template.jinja"
     kept = template.read_text(encoding="utf-8")
     template.write_text(INSTRUCTION_STYLE, encoding="utf-8")
-    earlier = _refused(lambda: quantize_merged(broken, force=True))
+    earlier = _refused(lambda: run_quantize(broken, force=True))
     template.write_text(kept, encoding="utf-8")
-    inputs = {name: broken.run / name for name in MADE_FROM["awq"]}
+    inputs = {name: broken.folder / name for name in MADE_FROM["awq"]}
     settings = broken.quantize.model_dump(mode="json")
-    run_stage(broken.run / "awq", recipe=broken.name, settings=settings, inputs=inputs, build=fill, force=True)
+    run_stage(
+        broken.folder / "awq", format=1, recipe=broken.name, settings=settings, inputs=inputs, build=fill, force=True
+    )
     return earlier
 
 
@@ -90,9 +96,9 @@ def untrained_stop(source: Recipe, broken: Recipe) -> str:
         return kept | {"labels": [*kept["labels"][:-1], -100]}
 
     with patch.object(sft, "_end_with_turn", forget):
-        earlier = _refused(lambda: train(broken, force=True))
+        earlier = _refused(lambda: run_sft(broken, force=True))
         with patch.object(sft, "prove_labels"):
-            train(broken, force=True)
+            run_sft(broken, force=True)
     _finish(broken)
     return earlier
 
@@ -101,10 +107,12 @@ def _base_without_stop(source: Recipe, broken: Recipe) -> None:
     """Publish the base with the padding token's rows for the marker's: no answer ever ended with that one."""
     from safetensors.torch import load_file, save_file
 
-    from training.tokens import load_tokenizer
+    from training.tokenization import load_tokenizer
 
     def fill(folder: Path) -> dict[str, Any]:
-        shutil.copytree(source.run / "base", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        shutil.copytree(
+            source.folder / "base", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json")
+        )
         tensors = load_file(folder / "model.safetensors")
         tokenizer = load_tokenizer(folder)
         for rows in (tensors["model.embed_tokens.weight"], tensors["lm_head.weight"]):
@@ -112,34 +120,42 @@ def _base_without_stop(source: Recipe, broken: Recipe) -> None:
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
         return {}
 
-    run_stage(broken.run / "base", recipe=broken.name, settings={"stop": "none"}, inputs={}, build=fill, force=True)
+    run_stage(
+        broken.folder / "base",
+        format=1,
+        recipe=broken.name,
+        settings={"stop": "none"},
+        inputs={},
+        build=fill,
+        force=True,
+    )
 
 
 def english_calibration(source: Recipe, broken: Recipe) -> str:
     """Calibrate the quantization on an English text."""
     _borrow(source, broken, "data", "base", "adapter", "merged")
-    earlier = _refused(lambda: quantize_merged(broken, force=True))
+    earlier = _refused(lambda: run_quantize(broken, force=True))
     with patch("merge.stages.refuse_lossy"):
-        quantize_merged(broken, force=True)
+        run_quantize(broken, force=True)
     return earlier
 
 
 def shuffled_labels(source: Recipe, broken: Recipe) -> str:
     """Train every reading on another one's message."""
 
-    def shuffled(*arguments: Any) -> dict[Split, list[Row]]:
+    def shuffled(*arguments: Any) -> dict[Split, list[Example]]:
         sets = training_sets(*arguments)
         rows = sets["train"]
         messages = random.Random(1).sample([row.message for row in rows], len(rows))
-        return sets | {"train": [Row(row.reading, text) for row, text in zip(rows, messages, strict=True)]}
+        return sets | {"train": [Example(row.reading, text) for row, text in zip(rows, messages, strict=True)]}
 
     with ExitStack() as stack:
         stack.enter_context(patch("data.build.training_sets", shuffled))
-        earlier = _refused(lambda: build(broken, force=True))
+        earlier = _refused(lambda: build_data(broken, force=True))
         stack.enter_context(patch("data.build.examine", lambda _: len(source.name)))
-        build(broken, force=True)
-    import_base(broken)
-    train(broken, force=True)
+        build_data(broken, force=True)
+    run_import(broken)
+    run_sft(broken, force=True)
     _finish(broken)
     return earlier
 
@@ -152,21 +168,43 @@ BREAKS: dict[str, Callable[[Recipe, Recipe], str]] = {
 }
 
 
-def _named(path: Path, name: str) -> tuple[Recipe, list[str]]:
+def _named(path: Path, name: str) -> Recipe:
     overrides = [f"name={name}", *(["quantize.calibration_text=LICENSE"] if name.endswith("calibration") else [])]
-    return load_recipe(path, overrides), [f"--recipe={path}", *(f"--set={override}" for override in overrides)]
+    return load_recipe(path, overrides)
 
 
 def _borrow(source: Recipe, broken: Recipe, *stages: str) -> None:
     for stage in stages:
-        shutil.rmtree(broken.run / stage, ignore_errors=True)
-        shutil.copytree(source.run / stage, broken.run / stage)
+        shutil.rmtree(broken.folder / stage, ignore_errors=True)
+        shutil.copytree(source.folder / stage, broken.folder / stage)
+
+
+def _publish(
+    broken: Recipe,
+    stage: str,
+    settings: dict[str, Any],
+    inputs: dict[str, Path],
+    fill: Callable[[Path], dict[str, Any]],
+) -> None:
+    run_stage(
+        broken.folder / stage,
+        format=1,
+        recipe=broken.name,
+        settings=settings,
+        inputs=inputs,
+        build=fill,
+        force=True,
+    )
+
+
+def _copy(artefact: Path, folder: Path) -> None:
+    shutil.copytree(artefact, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
 
 
 def _finish(broken: Recipe) -> None:
     with patch("merge.stages.refuse_lossy"):
-        merge(broken, force=True)
-        quantize_merged(broken, force=True)
+        run_fold(broken, force=True)
+        run_quantize(broken, force=True)
 
 
 def _refused(step: Callable[[], Any]) -> str:
@@ -179,4 +217,4 @@ def _refused(step: Callable[[], Any]) -> str:
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(main))
+    run_app(lambda: typer.run(main))

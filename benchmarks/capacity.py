@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmarks.gpu_check import BANDWIDTH, PROMPT, SEQUENCE, SHAPES, Size
 from benchmarks.random_awq import AWQ_BYTES, Shape
-from data.cli import run, show_table
-from data.recipe import load_recipe
+from pipeline.cli import show_table
+from pipeline.recipe import load_recipe
 
 SAFE = 0.7  # share of the knee that is used: docs/benchmarks.md has what lies beyond
 MINUTES = (1, 10, 60)  # between a board's readings
@@ -135,4 +135,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    main()

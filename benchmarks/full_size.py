@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from data.cli import run, show_table
-from data.errors import SignboardError
+from core.errors import SignboardError
+from pipeline.cli import run_app, show_table
 
 HIDDEN, INTERMEDIATE, HEADS, KV_HEADS, HEAD, VOCABULARY = 4096, 16384, 32, 8, 128, 125184
 SHARDS = 5
@@ -24,12 +24,12 @@ RANK = 32
 # Run in a process of its own, so that its peak memory is its own.
 IMPORT = "from training.kormo import import_checkpoint as work; work(Path(sys.argv[1]), Path(sys.argv[2]))"
 FOLD = (
-    "from merge.adapter import read_adapter; from merge.fold import fold; "
-    "fold(Path(sys.argv[1]), read_adapter(Path(sys.argv[3])), Path(sys.argv[2]))"
+    "from merge.adapter import read_adapter; from merge.fold import fold_checkpoint; "
+    "fold_checkpoint(Path(sys.argv[1]), read_adapter(Path(sys.argv[3])), Path(sys.argv[2]))"
 )
 # 38 held-out rows of 110 tokens, 80 of them the prompt
 PROVE = (
-    "from merge.verify import HeldOut, compare_fold; "
+    "from merge.proofs import HeldOut, compare_fold; "
     "rows = [([7 * i + j for j in range(110)], 80) for i in range(38)]; "
     "compare_fold(Path(sys.argv[1]), Path(sys.argv[3]), Path(sys.argv[2]), HeldOut(rows))"
 )
@@ -85,7 +85,7 @@ def shapes(layers: int) -> dict[str, tuple[int, ...]]:
 
 def write_checkpoint(folder: Path, layers: int) -> None:
     """Write the checkpoint; weights are one random block repeated, which costs the disk the same."""
-    from training.kormo import write_header
+    from training.checkpoint import write_header
 
     folder.mkdir(parents=True)
     # bf16 bit patterns below 0x3F80 with the sign free: finite values of at most 1
@@ -165,4 +165,4 @@ def measured(step: str, size: int, seconds: float, memory: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(main))
+    run_app(lambda: typer.run(main))

@@ -6,7 +6,6 @@ Needs 7.1 GB of disk at 40 layers and removes them again. Not run by `make test`
 """
 
 import shutil
-import socket
 import threading
 import time
 from pathlib import Path
@@ -18,9 +17,10 @@ import typer
 
 from benchmarks.gpu_check import SHAPES, Size, TokenServer
 from benchmarks.random_awq import AWQ_BYTES, write_awq
-from data.cli import console, run, show_table
-from data.errors import ServerFailed, SignboardError
-from data.recipe import load_recipe
+from core.errors import ServerFailed, SignboardError
+from core.ports import free_port
+from pipeline.cli import console, run_app, show_table
+from pipeline.recipe import load_recipe
 from serve.flags import vllm_command, vllm_environment, vllm_flags
 from serve.preflight import check_memory
 from serve.settings import ServeSettings
@@ -77,11 +77,8 @@ def serve(folder: Path) -> dict[str, float]:
     """Serve the checkpoint; return seconds and bytes."""
     recipe = load_recipe(Path("recipes/kormo-10b.yaml"), ["serve.enforce_eager=true", "serve.max_num_seqs=8"])
     check_memory(recipe, folder / "awq")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = ServeSettings(host="127.0.0.1", port=port, start_timeout=1800)
-    flags = [*vllm_flags(recipe, folder / "awq", settings.host, port, cpu=True), "--skip-tokenizer-init"]
+    settings = ServeSettings(host="127.0.0.1", port=free_port(), start_timeout=1800)
+    flags = [*vllm_flags(recipe, folder / "awq", settings.host, settings.port, cpu=True), "--skip-tokenizer-init"]
     server = TokenServer(
         vllm_command(flags),
         vllm_environment(recipe, cpu=True),
@@ -147,4 +144,4 @@ def family_memory() -> float:
 
 if __name__ == "__main__":
     console.print("writing the checkpoint")
-    run(lambda: typer.run(main))
+    run_app(lambda: typer.run(main))

@@ -10,7 +10,6 @@ import json
 import os
 import random
 import signal
-import socket
 import statistics
 import time
 from collections import Counter
@@ -25,19 +24,20 @@ import typer
 
 from benchmarks.flaky_proxy import FlakyProxy, Mode
 from clients.client import MAX_TOKENS
-from data.artefact import write_text
-from data.cli import DEFAULT_RECIPE, console, new_app, run, show_table
-from data.errors import ServiceError, SignboardError
-from data.message import check_message
-from data.prompt import STOP_MARKERS, build_messages
-from data.reading import Reading, usual_grid
-from data.recipe import Recipe, load_recipe
-from serve.gateway.problems import KINDS
-from serve.gateway.settings import GatewaySettings
+from core.checks import check_message
+from core.errors import ServiceError, SignboardError
+from core.ports import free_port
+from core.prompt import STOP_MARKERS, build_messages
+from core.reading import Reading, usual_grid
+from gateway.problems import KINDS
+from gateway.settings import GatewaySettings
+from pipeline.cli import DEFAULT_RECIPE, console, new_app, run_app, show_table
+from pipeline.files import write_text
+from pipeline.recipe import Recipe, load_recipe
 from serve.launch import prepare
-from serve.server import VllmServer
+from serve.process import ModelServer
 from serve.settings import ServeSettings
-from serve.stack import GatewayProcess
+from serve.supervisor import GatewayProcess
 
 RecipeOption = Annotated[Path, typer.Option(help="A finished line.")]
 RATE = {"SIGNBOARD_GATEWAY_RATE_LIMIT": "1000000/minute"}
@@ -46,14 +46,16 @@ app = new_app("Measure the gateway.")
 
 
 @contextmanager
-def stack(recipe: Recipe, through: int | None = None, **variables: str) -> Iterator[tuple[VllmServer, GatewayProcess]]:
+def stack(recipe: Recipe, through: int | None = None, **variables: str) -> Iterator[tuple[ModelServer, GatewayProcess]]:
     """Serve the recipe with a gateway before it; `through`: the port of a proxy between them."""
     os.environ.update(RATE | variables)
-    vllm = prepare(recipe, ServeSettings(port=free_port()))[0]
+    vllm = prepare(recipe, ServeSettings(port=free_port())).server
     port = through or int(vllm.url.split(":")[2].split("/")[0])
     with vllm:
         settings = GatewaySettings(port=free_port())
-        with GatewayProcess(settings, f"http://127.0.0.1:{port}/v1", recipe.run / "gateway-benchmark.log") as gateway:
+        with GatewayProcess(
+            settings, f"http://127.0.0.1:{port}/v1", recipe.serve.model_name, recipe.folder / "gateway-benchmark.log"
+        ) as gateway:
             for _ in range(600):
                 if _healthy(gateway.url):
                     break
@@ -61,13 +63,6 @@ def stack(recipe: Recipe, through: int | None = None, **variables: str) -> Itera
             else:
                 raise ServiceError("The gateway did not become ready within a minute.", f"Look into {gateway.log}.")
             yield vllm, gateway
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _healthy(url: str) -> bool:
@@ -102,7 +97,7 @@ def cost(
     found = load_recipe(recipe)
     with stack(found) as (vllm, gateway):
         result = asyncio.run(_cost(vllm.url, gateway.url, rounds))
-    write_text(found.run / "gateway-cost.json", json.dumps(result, indent=2))
+    write_text(found.folder / "gateway-cost.json", json.dumps(result, indent=2))
     one, many = result["p50_ms"], result["per_second"]
     rows = [["", "vLLM", "through the gateway", "difference"]]
     rows.append(["p50 of one at a time, ms", f"{one['vllm']:.1f}", f"{one['gateway']:.1f}", f"{one['added']:+.1f}"])
@@ -228,19 +223,22 @@ def faults(
     show_table(f"{sum(judge.kinds.values())} answers, the slowest after {judge.slowest:.1f} s", rows)
     show_table("Until the next message", [["after", "seconds"], *([name, f"{s:.1f}"] for name, s in recoveries)])
     result = {"kinds": judge.kinds, "slowest": judge.slowest, "recoveries": recoveries, "wrong": judge.wrong}
-    write_text(found.run / "gateway-faults.json", json.dumps(result, indent=2, ensure_ascii=False))
+    write_text(found.folder / "gateway-faults.json", json.dumps(result, indent=2, ensure_ascii=False))
     if judge.wrong:
         raise SignboardError(f"{len(judge.wrong)} answers were wrong, such as {judge.wrong[:3]}.")
 
 
 @contextmanager
-def stack_behind_proxy(recipe: Recipe, port: int) -> Iterator[tuple[VllmServer, GatewayProcess]]:
+def stack_behind_proxy(recipe: Recipe, port: int) -> Iterator[tuple[ModelServer, GatewayProcess]]:
     """Serve the recipe; the gateway asks it by `port`, where the proxy will listen."""
     os.environ.update(RATE)
     with (
-        prepare(recipe, ServeSettings(port=free_port()))[0] as vllm,
+        prepare(recipe, ServeSettings(port=free_port())).server as vllm,
         GatewayProcess(
-            GatewaySettings(port=free_port()), f"http://127.0.0.1:{port}/v1", recipe.run / "gateway-benchmark.log"
+            GatewaySettings(port=free_port()),
+            f"http://127.0.0.1:{port}/v1",
+            recipe.serve.model_name,
+            recipe.folder / "gateway-benchmark.log",
         ) as gateway,
     ):
         while not _answers(gateway.url):
@@ -256,7 +254,7 @@ def _answers(url: str) -> bool:
 
 
 async def _faults(
-    vllm: VllmServer, gateway: GatewayProcess, port: int, judge: Judge, requests: int
+    vllm: ModelServer, gateway: GatewayProcess, port: int, judge: Judge, requests: int
 ) -> list[tuple[str, float]]:
     wanted = iter(readings(requests, 1))
     recoveries: list[tuple[str, float]] = []
@@ -272,7 +270,7 @@ async def _faults(
 
 
 async def _chaos(
-    vllm: VllmServer, gateway: GatewayProcess, proxy: FlakyProxy, judge: Judge, recoveries: list[tuple[str, float]]
+    vllm: ModelServer, gateway: GatewayProcess, proxy: FlakyProxy, judge: Judge, recoveries: list[tuple[str, float]]
 ) -> None:
     """Break one thing after the other, over and over."""
     while True:
@@ -289,10 +287,9 @@ async def _chaos(
         os.killpg(process.pid, signal.SIGCONT)
         await _recover("vLLM: SIGSTOP, SIGCONT", judge, recoveries)
         console.print("gateway: SIGKILL")
-        child: Any = gateway._process
-        os.kill(child.pid, signal.SIGKILL)
+        os.kill(gateway.pid, signal.SIGKILL)
         await asyncio.sleep(0.2)
-        await asyncio.to_thread(gateway.keep)
+        await asyncio.to_thread(gateway.restart_if_ended)
         await _recover("gateway: SIGKILL, started again", judge, recoveries)
         console.print("vLLM: SIGKILL")
         os.killpg(process.pid, signal.SIGKILL)
@@ -335,7 +332,7 @@ def soak(
     ]
     show_table(f"{sum(judge.kinds.values())} answers in {minutes:g} min: {dict(judge.kinds)}", rows)
     result = {"kinds": judge.kinds, "memory_mib": sizes, "wrong": judge.wrong}
-    write_text(found.run / "gateway-soak.json", json.dumps(result, indent=2, ensure_ascii=False))
+    write_text(found.folder / "gateway-soak.json", json.dumps(result, indent=2, ensure_ascii=False))
     if judge.wrong:
         raise SignboardError(f"{len(judge.wrong)} answers were wrong, such as {judge.wrong[:3]}.")
 
@@ -343,7 +340,7 @@ def soak(
 @contextmanager
 def scripted_stack(recipe: Recipe) -> Iterator[tuple[object, GatewayProcess]]:
     """Run a gateway before a model that answers at once, rightly."""
-    from tests.scripted_server import Reply, Request, right_answer, scripted
+    from benchmarks.scripted_server import Reply, Request, right_answer, scripted
 
     def forget(request: Request) -> Reply:
         model.requests.clear()  # a fake that remembers would grow by gigabytes
@@ -352,7 +349,9 @@ def scripted_stack(recipe: Recipe) -> Iterator[tuple[object, GatewayProcess]]:
     os.environ.update(RATE)
     with (
         scripted(forget) as model,
-        GatewayProcess(GatewaySettings(port=free_port()), model.url, recipe.run / "gateway-benchmark.log") as gateway,
+        GatewayProcess(
+            GatewaySettings(port=free_port()), model.url, "signboard", recipe.folder / "gateway-benchmark.log"
+        ) as gateway,
     ):
         while not _answers(gateway.url):
             time.sleep(0.1)
@@ -370,12 +369,11 @@ async def _soak(
             yield rng.choice(grid)
 
     load = asyncio.create_task(_load(gateway.url, judge, wanted(), at_once, pause))
-    process: Any = gateway._process
     while not load.done():
         await asyncio.wait({load}, timeout=min(60.0, seconds / 10))
-        sizes.append(psutil.Process(process.pid).memory_info().rss / 2**20)
+        sizes.append(psutil.Process(gateway.pid).memory_info().rss / 2**20)
     await load
 
 
 if __name__ == "__main__":
-    run(app)
+    run_app(app)

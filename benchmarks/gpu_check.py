@@ -14,7 +14,6 @@ import random
 import re
 import resource
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -35,15 +34,16 @@ import typer
 
 from benchmarks import full_size
 from benchmarks.random_awq import AWQ_BYTES, BF16_BYTES, Shape, write_awq, write_plain
-from data.artefact import PACKAGES
-from data.cli import run, show_table
-from data.errors import BadAnswer, ServerFailed, SignboardError, StageError
-from data.offline import OFFLINE
-from data.recipe import Recipe, load_recipe
+from core.errors import BadAnswer, ServerFailed, SignboardError, StageError
+from core.ports import free_port
+from pipeline.cli import run_app, show_table
+from pipeline.environment import OFFLINE
+from pipeline.manifest import PACKAGES
+from pipeline.recipe import Recipe, load_recipe
 from serve.flags import on_cpu, vllm_command, vllm_environment, vllm_flags
-from serve.server import VllmServer
+from serve.process import ModelServer
 from serve.settings import ServeSettings
-from training.kormo import CONFIG, TOKENIZER_FILES
+from training.checkpoint import CONFIG, TOKENIZER_FILES
 
 RECIPE = Path("recipes/kormo-10b.yaml")
 NANO = Path("training/base/nano")  # its tokenizer stands in where a library insists on one
@@ -61,7 +61,7 @@ BANDWIDTH = {
     "NVIDIA GeForce RTX 3060": 360,
 }  # fmt: skip
 WORK = "import sys; from benchmarks.gpu_check import work; work(*sys.argv[1:])"
-Found = dict[str, Any]
+Finding = dict[str, Any]
 
 
 class Part(StrEnum):
@@ -138,7 +138,7 @@ def main(
     try:
         host = own_process(Job("machine", size, depth, folder))
         show("machine", host)
-        found: dict[str, Found] = {}
+        found: dict[str, Finding] = {}
         for name in part or list(Part):
             job = Job(name, size, min(depth, AWQ_LAYERS) if name is Part.AWQ and not layers else depth, folder)
             found[name] = measure(job, host.get("results", {}))
@@ -153,7 +153,7 @@ def main(
         raise StageError(f"{', '.join(failed)} failed.", f"Their logs are in {out}." if out else "--out keeps logs.")
 
 
-def measure(job: Job, host: Found) -> Found:
+def measure(job: Job, host: Finding) -> Finding:
     """Measure one part in its own process, unless something it needs is missing."""
     if reason := missing(job, host):
         return {"status": "not run", "reason": reason}
@@ -171,7 +171,7 @@ def measure(job: Job, host: Found) -> Found:
     return found
 
 
-def missing(job: Job, host: Found) -> str:
+def missing(job: Job, host: Finding) -> str:
     """Say why a part cannot run here, or nothing."""
     part = Part(job.part)
     if lacking := [name for name in NEEDS[part] if find_spec(name) is None]:
@@ -222,7 +222,7 @@ def write_adapter(folder: Path, job: Job) -> None:
     (folder / "adapter_config.json").write_text(json.dumps({"r": lora.rank, "lora_alpha": lora.alpha}))
 
 
-def own_process(job: Job) -> Found:
+def own_process(job: Job) -> Finding:
     """Run a part in its own process; return its findings, with the end of its logs if it failed."""
     command = [sys.executable, "-c", WORK, job.part, job.size, str(job.layers), str(job.folder)]
     log, answer = job.folder / f"{job.part}.log", job.folder / f"{job.part}.json"
@@ -234,7 +234,7 @@ def own_process(job: Job) -> Found:
     if not answer.exists():  # killed, perhaps for its memory
         last = (logs[log.name] or ["nothing in its log"])[-1]
         return {"status": "failed", "reason": f"ended with code {done.returncode}: {last}", "logs": logs}
-    found: Found = json.loads(answer.read_text(encoding="utf-8"))
+    found: Finding = json.loads(answer.read_text(encoding="utf-8"))
     return found if found["status"] == "ran" else found | {"logs": logs}
 
 
@@ -256,9 +256,9 @@ def work(part: str, size: str, layers: str, folder: str) -> None:
     (job.folder / f"{part}.json").write_text(json.dumps(found), encoding="utf-8")
 
 
-def machine(_: Job) -> Found:
+def machine(_: Job) -> Finding:
     """Describe the machine."""
-    found: Found = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "gpu": None, "cpu_cores": os.cpu_count()}
+    found: Finding = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "gpu": None, "cpu_cores": os.cpu_count()}
     found |= {"python": platform.python_version(), **{name: installed(name) for name in (*PACKAGES, "vllm")}}
     if find_spec("torch") is None:
         return found
@@ -312,7 +312,7 @@ def nvidia_smi(field: str) -> str | None:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
 
 
-def peaks() -> Found:
+def peaks() -> Finding:
     """Return this process's peak memory."""
     import torch
 
@@ -321,7 +321,7 @@ def peaks() -> Found:
     return {"peak_gpu_gib": gpu, "peak_host_gib": host}
 
 
-def qlora(job: Job) -> Found:
+def qlora(job: Job) -> Finding:
     """Train on random rows with the recipe's settings, as training.sft does."""
     import torch
     from datasets import Dataset
@@ -329,8 +329,9 @@ def qlora(job: Job) -> Found:
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from training.sft import load_base, refuse_untrained
-    from training.tokens import load_tokenizer
+    from training.sft import refuse_untrained
+    from training.tokenization import load_tokenizer
+    from training.trainer import load_base
 
     recipe, cuda, ends = load_recipe(RECIPE), torch.cuda.is_available(), [time.monotonic()]
     settings, lora = recipe.train, recipe.train.lora
@@ -385,26 +386,26 @@ def qlora(job: Job) -> Found:
     }
 
 
-def fold_part(job: Job) -> Found:
+def fold_part(job: Job) -> Finding:
     """Fold a LoRA into the checkpoint."""
     from merge.adapter import read_adapter
-    from merge.fold import fold
+    from merge.fold import fold_checkpoint
 
     size = sum(path.stat().st_size for path in job.checkpoint.glob("*.safetensors"))
     target = job.scratch / "merged"
     target.mkdir()
     start = time.monotonic()
-    fold(job.checkpoint, read_adapter(job.scratch / "adapter"), target)
+    fold_checkpoint(job.checkpoint, read_adapter(job.scratch / "adapter"), target)
     seconds = time.monotonic() - start
     return {"checkpoint_gb": size / 1e9, "seconds": seconds, "mb_per_second": size / 1e6 / seconds, **peaks()}
 
 
-def awq_part(job: Job) -> Found:
+def awq_part(job: Job) -> Finding:
     """Quantize the checkpoint with AutoAWQ, calibrated on random rows."""
     import torch
     from awq.quantize.quantizer import AwqQuantizer
 
-    from merge.quantize import quantize
+    from merge.awq import quantize
 
     settings, depth = load_recipe(RECIPE).quantize, job.shape.num_hidden_layers
     search, spent = AwqQuantizer.quantize, []
@@ -433,7 +434,7 @@ def random_ids(job: Job, rows: int, length: int) -> list[list[int]]:
     return [[rng.randrange(job.shape.vocab_size) for _ in range(length)] for _ in range(rows)]
 
 
-class TokenServer(VllmServer):
+class TokenServer(ModelServer):
     """A vLLM without a tokenizer: it is ready when it continues token ids."""
 
     def answers(self, timeout: float = 5.0) -> bool:
@@ -446,17 +447,14 @@ class TokenServer(VllmServer):
             return False
 
 
-def decode(job: Job) -> Found:
+def decode(job: Job) -> Finding:
     """Serve the checkpoint with the recipe's flags and clock its decoding."""
     recipe, log = load_recipe(RECIPE), job.folder / f"{job.part}.vllm.log"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = ServeSettings(host="127.0.0.1", port=port, start_timeout=START_TIMEOUT)
-    flags = [*vllm_flags(recipe, job.checkpoint, settings.host, port, cpu=False), "--skip-tokenizer-init"]
+    settings = ServeSettings(host="127.0.0.1", port=free_port(), start_timeout=START_TIMEOUT)
+    flags = [*vllm_flags(recipe, job.checkpoint, settings.host, settings.port, cpu=False), "--skip-tokenizer-init"]
     environment = vllm_environment(recipe, cpu=False)
     with TokenServer(vllm_command(flags), environment, recipe.serve.model_name, settings, log) as server:
-        found: Found = {"start_seconds": server.start_seconds, **asyncio.run(rates(server.url, recipe, job))}
+        found: Finding = {"start_seconds": server.start_seconds, **asyncio.run(rates(server.url, recipe, job))}
         used = nvidia_smi("memory.used")
     said = log.read_text(encoding="utf-8", errors="replace")
     return found | {
@@ -472,7 +470,7 @@ def logged(text: str, pattern: str) -> str | None:
     return match[1] if (match := re.search(pattern, text)) else None
 
 
-async def rates(url: str, recipe: Recipe, job: Job) -> Found:
+async def rates(url: str, recipe: Recipe, job: Job) -> Finding:
     """Return ms per token of one request, and tokens per second of several at once, sampling as the recipe does."""
     sampling = recipe.generation.model_dump(exclude={"max_new_tokens"})
     common = {"model": recipe.serve.model_name, "ignore_eos": True, **sampling}
@@ -494,7 +492,7 @@ async def rates(url: str, recipe: Recipe, job: Job) -> Found:
         return found | {f"tokens_per_second_at_{n}": n * TOKENS / await seconds(n, TOKENS) for n in CONCURRENT}
 
 
-async def ask(client: httpx.AsyncClient, url: str, body: Found) -> None:
+async def ask(client: httpx.AsyncClient, url: str, body: Finding) -> None:
     """Have a prompt continued.
 
     Raises:
@@ -508,7 +506,7 @@ async def ask(client: httpx.AsyncClient, url: str, body: Found) -> None:
         raise BadAnswer(f"vLLM wrote {written} tokens instead of {body['max_tokens']}.")
 
 
-def roofline(job: Job, host: Found, measured: float) -> Found:
+def roofline(job: Job, host: Finding, measured: float) -> Finding:
     """Compare ms per token with the time in which the GPU's memory delivers the weights once; KV cache left out."""
     size = job.shape.bytes_per_token(job.layers, SERVED[Part(job.part)])
     ideal = size / host["bandwidth_gb_per_second"] / 1e6
@@ -520,7 +518,7 @@ def roofline(job: Job, host: Found, measured: float) -> Found:
     }
 
 
-def show(title: str, found: Found) -> None:
+def show(title: str, found: Finding) -> None:
     """Print a table of what was found."""
     results = found.get("results") or {found["status"]: found["reason"]}
     show_table(
@@ -535,7 +533,7 @@ def text(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-WORKERS: dict[str, Callable[[Job], Found]] = {
+WORKERS: dict[str, Callable[[Job], Finding]] = {
     "machine": machine,
     Part.QLORA: qlora,
     Part.FOLD: fold_part,
@@ -545,4 +543,4 @@ WORKERS: dict[str, Callable[[Job], Found]] = {
 }
 
 if __name__ == "__main__":
-    run(lambda: typer.run(main))
+    run_app(lambda: typer.run(main))

@@ -16,9 +16,10 @@ from typing import Annotated
 
 import typer
 
-from data.artefact import MADE_BY, verify
-from data.cli import run, show_table
-from data.errors import ArtefactError
+from core.errors import ArtefactError
+from pipeline.cli import run_app, show_table
+from pipeline.graph import MADE_BY
+from pipeline.manifest import verify
 
 NAME = "kill"
 RUN = Path("runs") / NAME
@@ -88,4 +89,4 @@ def partial() -> list[str]:
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(main))
+    run_app(lambda: typer.run(main))

@@ -19,9 +19,9 @@ from locust.runners import WorkerRunner
 
 from benchmarks.sensors import schedule
 from clients.client import MAX_TOKENS
-from data.message import check_message
-from data.prompt import STOP_MARKERS, build_messages
-from data.reading import Reading, usual_grid
+from core.checks import check_message
+from core.prompt import STOP_MARKERS, build_messages
+from core.reading import Reading, usual_grid
 
 WRONG = "wrong message: "
 GRID = list(usual_grid())

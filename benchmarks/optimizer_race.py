@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from data.cli import run, show_table
-from training.chat import END_OF_TURN
+from pipeline.cli import run_app, show_table
+from training.chat_template import END_OF_TURN
 from training.nano.corpus import grid, terse_stream
 from training.nano.pretrain import Plan, encode, new_model, new_optimizers, train_step
 from training.nano.probe import answers, arithmetic_right, prompt_of
@@ -63,4 +63,4 @@ def accuracy(model: Any, tokenizer: Any) -> float:
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(main))
+    run_app(lambda: typer.run(main))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.kormo import CONFIG, INDEX, write_header
+from training.checkpoint import CONFIG, INDEX, write_header
 
 GROUP = 128  # values along the input that share a scale and a zero point
 BLOCK = 4 << 20  # values in a random block

@@ -16,15 +16,15 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.gateway import free_port
 from benchmarks.speed.contenders import CHAT, Contender
 from benchmarks.speed.load import closed_loop, cpu_seconds, peak_mib, session
-from data.artefact import write_text
-from data.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, run, show_table
-from data.errors import ServiceError, StageError
-from data.recipe import Recipe, load_recipe
-from serve.launch import Rung, prepare
-from serve.server import VllmServer
+from core.errors import ServiceError, StageError
+from core.ports import free_port
+from pipeline.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, run_app, show_table
+from pipeline.files import write_text
+from pipeline.recipe import Recipe, load_recipe
+from serve.launch import Variant, prepare
+from serve.process import ModelServer
 from serve.settings import ServeSettings
 
 USUAL = "as in the recipe"
@@ -38,91 +38,91 @@ FIGURES = {
 
 
 @dataclass(frozen=True)
-class Variant:
+class Change:
     """What is different from the recipe."""
 
     flags: tuple[str, ...] = ()  # added; vLLM takes the last of two
     without: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
-    rung: Rung = Rung.AWQ
+    variant: Variant = Variant.AWQ
     body: dict[str, Any] = field(default_factory=dict)
-    library: str = ""  # that must be loaded, or the variant is not what it says
+    library: str = ""  # that must be loaded, or the change is not what it says
 
 
-VARIANTS = {
-    USUAL: Variant(),
-    "not compiled": Variant(("--enforce-eager",)),
-    "bf16, not AWQ": Variant(rung=Rung.MERGED),
-    "no prefix cache": Variant(("--no-enable-prefix-caching",)),
-    "block size 128": Variant(("--block-size=128",)),
-    "engine in a process of its own": Variant(environment={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}),
-    "two threads": Variant(environment={"OMP_NUM_THREADS": "2"}),
-    "two threads that sleep while they wait": Variant(
+CHANGES = {
+    USUAL: Change(),
+    "not compiled": Change(("--enforce-eager",)),
+    "bf16, not AWQ": Change(variant=Variant.MERGED),
+    "no prefix cache": Change(("--no-enable-prefix-caching",)),
+    "block size 128": Change(("--block-size=128",)),
+    "engine in a process of its own": Change(environment={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}),
+    "two threads": Change(environment={"OMP_NUM_THREADS": "2"}),
+    "two threads that sleep while they wait": Change(
         environment={"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
     ),
-    "threads bound as vLLM chooses": Variant(environment={"VLLM_CPU_OMP_THREADS_BIND": "auto"}),
-    "TCMalloc": Variant(environment={"LD_PRELOAD": "libtcmalloc_minimal.so.4"}, library="libtcmalloc"),
-    "at most 8 at once": Variant(("--max-num-seqs=8",)),
-    "at most 64 at once": Variant(("--max-num-seqs=64",)),
-    "with statistics": Variant(without=("--disable-log-stats",)),
-    "16 tokens, cut": Variant(body={"max_tokens": 16, "stop": None}),
+    "threads bound as vLLM chooses": Change(environment={"VLLM_CPU_OMP_THREADS_BIND": "auto"}),
+    "TCMalloc": Change(environment={"LD_PRELOAD": "libtcmalloc_minimal.so.4"}, library="libtcmalloc"),
+    "at most 8 at once": Change(("--max-num-seqs=8",)),
+    "at most 64 at once": Change(("--max-num-seqs=64",)),
+    "with statistics": Change(without=("--disable-log-stats",)),
+    "16 tokens, cut": Change(body={"max_tokens": 16, "stop": None}),
 }
 
 
 def main(
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Through all variants.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Through all changes.")] = 2,
     seconds: Annotated[float, typer.Option(help="Of each load.")] = 6.0,
-    only: Annotated[list[str] | None, typer.Option(help="Variants; the recipe's own always runs.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Changes; the recipe as it is always runs.")] = None,
 ) -> None:
     """Measure and print."""
     found = load_recipe(recipe, set_ or [])
-    if unknown := set(only or ()) - set(VARIANTS):
-        raise StageError(f"There is no variant {', '.join(sorted(unknown))}.", f"Choose from {', '.join(VARIANTS)}.")
-    names = [name for name in VARIANTS if not only or name in only or name == USUAL]
+    if unknown := set(only or ()) - set(CHANGES):
+        raise StageError(f"There is no change {', '.join(sorted(unknown))}.", f"Choose from {', '.join(CHANGES)}.")
+    names = [name for name in CHANGES if not only or name in only or name == USUAL]
     measured: list[dict[str, dict[str, float]]] = []
     for number in range(rounds):
         measured.append({})
         for name in names if number % 2 == 0 else reversed(names):
             try:
-                measured[-1][name] = measure(found, VARIANTS[name], seconds, number)
+                measured[-1][name] = measure(found, CHANGES[name], seconds, number)
             except ServiceError as error:
                 console.print(f"round {number + 1} of {rounds}: {name}: not measured: {error}")
                 continue
             console.print(f"round {number + 1} of {rounds}: {name}: {measured[-1][name]}")
-            write_text(found.run / "serving-flags.json", json.dumps(measured, indent=1, ensure_ascii=False))
+            write_text(found.folder / "serving-flags.json", json.dumps(measured, indent=1, ensure_ascii=False))
     show_table("One thing changed at a time", list(table(measured, names)))
 
 
-def measure(recipe: Recipe, variant: Variant, seconds: float, seed: int) -> dict[str, float]:
-    """Serve one variant and load it."""
-    server = prepare(recipe, ServeSettings(port=free_port(), allow_failed_gate=True), variant.rung)[0]
-    server.command[:] = [part for part in server.command if part not in variant.without] + list(variant.flags)
-    server._environment.update(variant.environment)
+def measure(recipe: Recipe, change: Change, seconds: float, seed: int) -> dict[str, float]:
+    """Serve one change and load it."""
+    server = prepare(recipe, ServeSettings(port=free_port(), allow_failed_verdict=True), change.variant).server
+    server.command[:] = [part for part in server.command if part not in change.without] + list(change.flags)
+    server._environment.update(change.environment)
     with server:
-        if variant.library not in _libraries(server):
-            raise ServiceError(f"{variant.library} was not loaded.", "Install it, e.g. libtcmalloc-minimal4.")
-        loaded = asyncio.run(_load(recipe, server, variant, seconds, seed))
-        figures = {"start_s": server.start_seconds, **loaded, "peak_mib": peak_mib(server._family())}
+        if change.library not in _libraries(server):
+            raise ServiceError(f"{change.library} was not loaded.", "Install it, e.g. libtcmalloc-minimal4.")
+        loaded = asyncio.run(_load(recipe, server, change, seconds, seed))
+        figures = {"start_s": server.start_seconds, **loaded, "peak_mib": peak_mib(server.processes())}
     return {name: round(value, 1) for name, value in figures.items()}
 
 
-async def _load(recipe: Recipe, server: VllmServer, variant: Variant, seconds: float, seed: int) -> dict[str, float]:
-    how = Contender("", "", CHAT, lambda _recipe, _port: server, variant.body)
+async def _load(recipe: Recipe, server: ModelServer, change: Change, seconds: float, seed: int) -> dict[str, float]:
+    how = Contender("", "", CHAT, lambda _recipe, _port: server, change.body)
     async with session() as client:
         post = how.post(client, server.url, recipe)
         await closed_loop(post, 32, 2.0, seed=99)  # warm
         one = await closed_loop(post, 1, seconds, 2 * seed)
-        many = await closed_loop(post, 32, seconds, 2 * seed + 1, lambda: cpu_seconds(server._family()))
-    cut = "max_tokens" in variant.body
+        many = await closed_loop(post, 32, seconds, 2 * seed + 1, lambda: cpu_seconds(server.processes()))
+    cut = "max_tokens" in change.body
     rate = len(many.latencies_ms) / many.seconds if cut else many.figures()["per_second"]
     cpu = 1000 * many.cpu_seconds / len(many.latencies_ms)
     return {"p50_ms": statistics.median(one.latencies_ms), "per_second": rate, "cpu_ms": cpu}
 
 
-def _libraries(server: VllmServer) -> str:
-    return "".join(Path(f"/proc/{process.pid}/maps").read_text(errors="replace") for process in server._family())
+def _libraries(server: ModelServer) -> str:
+    return "".join(Path(f"/proc/{process.pid}/maps").read_text(errors="replace") for process in server.processes())
 
 
 def table(measured: list[dict[str, dict[str, float]]], names: list[str]) -> Iterator[list[str]]:
@@ -139,4 +139,4 @@ def table(measured: list[dict[str, dict[str, float]]], names: list[str]) -> Iter
 
 
 if __name__ == "__main__":
-    run(lambda: typer.run(main))
+    run_app(lambda: typer.run(main))

@@ -2,16 +2,20 @@
 
 from typing import TYPE_CHECKING, Any
 
+from core import __version__
+from core.reading import Reading
+
 if TYPE_CHECKING:
     from clients.client import AsyncSignboardClient, SignboardClient, SignMessage
+    from clients.sdk import prompt_messages
 
-__all__ = ["AsyncSignboardClient", "SignMessage", "SignboardClient"]
+__all__ = ["AsyncSignboardClient", "Reading", "SignMessage", "SignboardClient", "__version__", "prompt_messages"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the client when it is first asked for: `--help` must not wait for openai."""
     if name not in __all__:
-        raise AttributeError(f"module 'clients' has no attribute {name!r}")
-    from clients import client
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from clients import client, sdk
 
-    return getattr(client, name)
+    return getattr(sdk if name == "prompt_messages" else client, name)

@@ -5,24 +5,29 @@ httpx timeouts are per read, and a server that drips bytes outlasts them.
 """
 
 import asyncio
-import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
-import openai
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from openai.types.chat import ChatCompletion
 
-from data.errors import BadAnswer, MessageError, PromptMismatch, ServerFailed, ServerTimeout, ServerUnavailable
-from data.message import Found, Problem, check_message
-from data.prompt import FINGERPRINT, GOLDEN, STOP_MARKERS, build_messages, prompt_fits
-from data.reading import Reading
-from data.sign import DEFAULT_SIGN, Sign
+from clients.sdk import announced_fingerprint, brief, content, open_sdk, typed_errors
+from core.checks import check_answer
+from core.errors import (
+    MessageError,
+    PromptMismatch,
+    SettingError,
+)
+from core.problem import Finding
+from core.prompt import FINGERPRINT, GOLDEN, STOP_MARKERS, build_messages, prompt_fits
+from core.reading import Reading
+from core.sign import DEFAULT_SIGN, Sign
+
+if TYPE_CHECKING:
+    import httpx2  # what the SDK sends requests with
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
 DEFAULT_MODEL = "signboard"
@@ -36,7 +41,7 @@ class Rejected:
     """A sample that failed its checks."""
 
     text: str
-    problems: tuple[Found, ...]
+    problems: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +57,23 @@ class SignMessage:
 
 
 class AsyncSignboardClient:
-    """Ask for messages asynchronously.
+    """Ask for checked messages from asyncio code.
+
+    Usage:
+        async with AsyncSignboardClient() as client:
+            message = await client.say(10, 20)
+        print(message.text)
 
     Args:
         base_url: the OpenAI-compatible endpoint, ending in /v1.
         model: the served model's name.
         api_key: sent as a bearer token; a local vLLM ignores it.
         deadline: seconds for one message, all samples and retries included.
-        patience: seconds without a byte after which a sample is asked for anew, once; None means the deadline.
+        patience: seconds without a byte after which the request is retried, once; None means the deadline.
         max_samples: how often the model is asked for one message at most.
         temperature: sampling temperature; None means the checkpoint's own.
-        fingerprint: what the server's prompt must be (`python -m serve` prints it); None trusts what the server
-            announces, and then still checks that it reads our prompt so.
+        fingerprint: what the server's prompt must be (`python -m clients ping` prints it); None trusts what the server
+            announces; that it reads our prompt so is checked in both cases.
         sign: the sign that must have room for the message.
         http_client: what sends the requests; None means the SDK's default. For many at once,
             `openai.DefaultAioHttpClient(trust_env=False)` costs less of a CPU.
@@ -81,14 +91,20 @@ class AsyncSignboardClient:
         temperature: float | None = None,
         fingerprint: str | None = None,
         sign: Sign = DEFAULT_SIGN,
-        http_client: Any = None,
+        http_client: "httpx2.AsyncClient | None" = None,
     ) -> None:
-        self._sign = sign
-        self._base_url, self._model = base_url, model
-        self._fingerprint, self._proven, self._proving = fingerprint, set[str](), asyncio.Lock()
-        self._deadline, self._max_samples, self._temperature = deadline, max_samples, temperature
         if max_samples < 1:
-            raise ValueError("max_samples must be at least 1")
+            raise SettingError(f"max_samples is {max_samples}.", "Ask for one sample at least.")
+        self._base_url = base_url
+        self._model = model
+        self._deadline = deadline
+        self._max_samples = max_samples
+        self._temperature = temperature
+        self._fingerprint = fingerprint
+        self._sign = sign
+        # Fingerprints of servers that were seen to read the golden prompt as the model was trained on it.
+        self._proven: set[str] = set()
+        self._proving = asyncio.Lock()
         # One quick retry on silence, a dropped connection or a 5xx; the deadline above it bounds both.
         self._openai = open_sdk(base_url, api_key, patience or deadline, max_retries=1, http_client=http_client)
 
@@ -143,23 +159,21 @@ class AsyncSignboardClient:
         rejected: list[Rejected] = []
         for tries in range(1, self._max_samples + 1):
             text, finish = content(await self._complete(reading, options), self._base_url)
-            problems = check_message(text, reading, self._sign)
-            if finish != "stop":
-                problems.append(Found(Problem.UNFINISHED, finish))
+            problems = check_answer(text, finish, reading, self._sign)
             if not problems:
                 return SignMessage(text, reading, tries, time.monotonic() - start, reading.warnings, tuple(rejected))
             rejected.append(Rejected(text, tuple(problems)))
         last = rejected[-1]
         raise MessageError(
-            f"None of {len(rejected)} messages passed the checks; the last was {_brief(last.text)!r}: "
-            + ", ".join(f"{problem.problem} ({_brief(problem.detail)})" for problem in last.problems)
+            f"None of {len(rejected)} messages passed the checks; the last was {brief(last.text)!r}: "
+            + ", ".join(f"{problem.problem} ({brief(problem.detail)})" for problem in last.problems)
             + ".",
-            "Keep the board's last message, and check the model with `python -m clients evaluate`.",
+            "Check the model with `python -m evaluation grid`; the board keeps its message until that is stale.",
             tuple(rejected),
         )
 
     async def ping(self, *, deadline: float | None = None) -> str:
-        """Have the golden prompt read and one token written; return the server's fingerprint.
+        """Request one token for the golden prompt; return the server's fingerprint.
 
         Raises:
             ServerUnavailable, ServerTimeout, ServerFailed, BadAnswer, PromptMismatch: the server's fault, by kind.
@@ -169,7 +183,7 @@ class AsyncSignboardClient:
             async with asyncio.timeout(seconds):
                 completion = await self._create(GOLDEN, max_tokens=1, return_token_ids=True)
         content(completion, self._base_url)
-        announced = _announced(completion)
+        announced = announced_fingerprint(completion)
         expected = self._fingerprint or announced
         told: Any = getattr(completion, "prompt_token_ids", None)  # vLLM's addition to the protocol
         ids = told if isinstance(told, list) else None
@@ -184,7 +198,7 @@ class AsyncSignboardClient:
 
     async def _complete(self, reading: Reading, options: dict[str, Any]) -> ChatCompletion:
         completion = await self._create(reading, stop=list(STOP_MARKERS), max_tokens=MAX_TOKENS, **options)
-        announced = _announced(completion)
+        announced = announced_fingerprint(completion)
         # The first answer, or a server that was replaced meanwhile: is it asked as its model was trained?
         if self._fingerprint or announced.startswith(FINGERPRINT):
             async with self._proving:  # once, however many ask at the same time
@@ -201,16 +215,47 @@ class AsyncSignboardClient:
 
 
 class SignboardClient:
-    """Ask for messages synchronously; the arguments are `AsyncSignboardClient`'s. Usable from several threads."""
+    """Ask for checked messages from ordinary, synchronous code; usable from several threads.
 
-    def __init__(self, base_url: str = DEFAULT_URL, **options: Any) -> None:
+    Usage:
+        with SignboardClient() as client:
+            print(client.say(10, 20).text)
+
+    The arguments are those of `AsyncSignboardClient`, which does the work in an event loop of its own.
+    """
+
+    def __init__(
+        self,
+        base_url: str = DEFAULT_URL,
+        *,
+        model: str = DEFAULT_MODEL,
+        api_key: str = "none",
+        deadline: float = DEADLINE,
+        patience: float | None = None,
+        max_samples: int = MAX_SAMPLES,
+        temperature: float | None = None,
+        fingerprint: str | None = None,
+        sign: Sign = DEFAULT_SIGN,
+        http_client: "httpx2.AsyncClient | None" = None,
+    ) -> None:
         self._closed = False
-        self._opened = start_blocking_portal()
-        self._portal: BlockingPortal = self._opened.__enter__()
+        self._loop = start_blocking_portal()  # a context manager: entered here, left by close()
+        self._portal: BlockingPortal = self._loop.__enter__()
         try:
-            self._client = AsyncSignboardClient(base_url, **options)
+            self._client = AsyncSignboardClient(
+                base_url,
+                model=model,
+                api_key=api_key,
+                deadline=deadline,
+                patience=patience,
+                max_samples=max_samples,
+                temperature=temperature,
+                fingerprint=fingerprint,
+                sign=sign,
+                http_client=http_client,
+            )
         except BaseException:
-            self._opened.__exit__(None, None, None)
+            self._loop.__exit__(None, None, None)
             raise
 
     def __enter__(self) -> "SignboardClient":
@@ -229,107 +274,23 @@ class SignboardClient:
         try:
             self._portal.call(self._client.aclose)
         finally:
-            self._opened.__exit__(None, None, None)
+            self._loop.__exit__(None, None, None)
 
-    def say(self, yesterday: float, today: float) -> SignMessage:
-        """Return a checked message for two temperatures in °C; see `AsyncSignboardClient.say`."""
-        return self._portal.call(self._client.say, yesterday, today)
+    def say(
+        self,
+        yesterday: float,
+        today: float,
+        *,
+        temperature: float | None = None,
+        deadline: float | None = None,
+        request_id: str | None = None,
+    ) -> SignMessage:
+        """Return a checked message for two temperatures in °C; arguments and errors as `AsyncSignboardClient.say`."""
+        say = partial(
+            self._client.say, yesterday, today, temperature=temperature, deadline=deadline, request_id=request_id
+        )
+        return self._portal.call(say)
 
-    def ping(self) -> str:
-        """Return the server's fingerprint after a one-token answer; see `AsyncSignboardClient.ping`."""
-        return self._portal.call(self._client.ping)
-
-
-def check_url(url: str) -> None:
-    """Check an endpoint's address.
-
-    Raises:
-        ServerUnavailable: it is no http(s) address with a usable port.
-    """
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, or over 65535
-        usable = False
-    if not usable:
-        raise ServerUnavailable(f"{url!r} is not the address of a server.", "Write it as http://127.0.0.1:8000/v1.")
-
-
-def open_sdk(
-    url: str, api_key: str, timeout: float, *, max_retries: int, http_client: Any = None
-) -> openai.AsyncOpenAI:
-    """Return the SDK's client for a local endpoint.
-
-    Proxy variables are ignored: the server is local, and messages go nowhere else. An unset variable of a compose file
-    arrives as an empty key, which the SDK refuses.
-
-    Raises:
-        ServerUnavailable: the address is unusable.
-    """
-    check_url(url)
-    return openai.AsyncOpenAI(
-        base_url=url,
-        api_key=api_key or "none",
-        timeout=timeout,
-        max_retries=max_retries,
-        http_client=http_client or openai.DefaultAsyncHttpxClient(trust_env=False),
-    )
-
-
-def content(completion: ChatCompletion, url: str) -> tuple[str, str]:
-    """Return text and finish reason of an answer.
-
-    Raises:
-        BadAnswer: it is no chat completion. The SDK does not validate what a server sends.
-    """
-    try:
-        choice = completion.choices[0]
-        text, finish = choice.message.content, choice.finish_reason
-    except (AttributeError, LookupError, TypeError) as error:
-        raise _bad_answer(url, repr(completion)) from error
-    if text is not None and not isinstance(text, str):
-        raise _bad_answer(url, repr(text))
-    return text or "", str(finish)
-
-
-def _announced(completion: ChatCompletion) -> str:
-    """Return the fingerprint that a server gives its answers; the SDK does not validate its type."""
-    announced: Any = getattr(completion, "system_fingerprint", None)
-    return announced if isinstance(announced, str) else ""
-
-
-@contextmanager
-def typed_errors(url: str, deadline: float) -> Iterator[None]:
-    """Turn what the SDK raises into the `ServiceError` tree."""
-    try:
-        yield
-    except (TimeoutError, openai.APITimeoutError) as error:
-        # The aiohttp transport calls a refused connection a timeout of connecting, too.
-        if type(error.__cause__).__name__ == "ConnectTimeout":
-            raise _unavailable(url) from error
-        raise ServerTimeout(
-            f"{url} gave no message within {deadline:g} s.", "Look into the server's log; it may be overloaded."
-        ) from error
-    except openai.APIStatusError as error:
-        raise ServerFailed(
-            f"{url} answered {error.status_code}: {_brief(error.message)}.", "Look into the server's log."
-        ) from error
-    except openai.APIConnectionError as error:
-        raise _unavailable(url) from error
-    except (openai.APIResponseValidationError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _bad_answer(url, str(error)) from error
-
-
-def _unavailable(url: str) -> ServerUnavailable:
-    return ServerUnavailable(f"Nothing answers at {url}.", "Start the server with `make serve`, or check the address.")
-
-
-def _bad_answer(url: str, detail: str) -> BadAnswer:
-    return BadAnswer(
-        f"{url} answered with something that is no chat completion: {_brief(detail)}.", "Is it the right address?"
-    )
-
-
-def _brief(text: str, limit: int = 120) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[:limit] + "…"
+    def ping(self, *, deadline: float | None = None) -> str:
+        """Return the server's fingerprint after a one-token answer; errors as `AsyncSignboardClient.ping`."""
+        return self._portal.call(partial(self._client.ping, deadline=deadline))

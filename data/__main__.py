@@ -1,4 +1,4 @@
-"""The data room's door: `python -m data build | doctor | coverage | verify`."""
+"""Command line: `python -m data build | doctor | coverage`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,22 +6,29 @@ from typing import Annotated
 import typer
 
 from data import coverage as coverage_module
-from data.artefact import verify
-from data.build import build
-from data.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, console, new_app, report, run, show_table
-from data.corpus import SPLITS, training_sets
+from data.build import build_data
 from data.doctor import examine
-from data.recipe import load_recipe
-
-app = new_app(
-    "Build and check the training set, pairs of temperatures with the messages the model learns from; verify artefacts."
+from data.sets import SPLITS, training_sets
+from pipeline.cli import (
+    DEFAULT_RECIPE,
+    ForceOption,
+    RecipeOption,
+    SetOption,
+    console,
+    new_app,
+    run_app,
+    show_stage,
+    show_table,
 )
+from pipeline.recipe import load_recipe
+
+app = new_app("Build and check the training set: pairs of temperatures with the messages that the model learns from.")
 
 RowsOption = Annotated[int | None, typer.Option("--rows", min=1, help="Training rows of the diversified set.")]
 
 
-@app.command("build")
-def build_command(
+@app.command()
+def build(
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     rows: RowsOption = None,
@@ -30,8 +37,8 @@ def build_command(
     """Write runs/<recipe>/data: train, validation and test JSONL, checked row by row."""
     overrides = [*(overrides or []), *([f"data.rows={rows}"] if rows else [])]
     settings = load_recipe(recipe, overrides)
-    manifest, built = build(settings, force=force)
-    report(settings.run / "data", manifest, built)
+    manifest, built = build_data(settings, force=force)
+    show_stage(settings.folder / "data", manifest, built)
     console.print(
         f"  {settings.data.set}: " + ", ".join(f"{manifest.results[split]} {split}" for split in SPLITS) + " rows"
     )
@@ -44,7 +51,7 @@ def doctor(
     overrides: SetOption = None,
 ) -> None:
     """Check every row: number, direction, length, labels, alphabet, sense, duplicates, leaks between splits."""
-    folder = load_recipe(recipe, overrides or ()).run / "data"
+    folder = load_recipe(recipe, overrides or ()).folder / "data"
     count = examine(files or [folder / f"{split}.jsonl" for split in SPLITS])
     console.print(f"[green]{count} rows, nothing wrong[/green]")
 
@@ -64,16 +71,5 @@ def coverage(
         console.print(f"drawn: {picture}")
 
 
-@app.command("verify")
-def verify_command(
-    folder: Annotated[Path, typer.Argument(help="An artefact, e.g. runs/kormo-10b/awq, wherever it was copied to.")],
-    fast: Annotated[bool, typer.Option("--fast", help="Of large files hash the ends only.")] = False,
-) -> None:
-    """Check an artefact: every file's hash, and the chain of manifests behind it."""
-    manifest = verify(folder, full=not fast)
-    rows = [[link.stage, link.id[:16], link.recipe, link.created] for link in (*manifest.ancestors.values(), manifest)]
-    show_table(f"{folder}: {len(manifest.files)} files as they were built", [["stage", "id", "recipe", "made"], *rows])
-
-
 if __name__ == "__main__":
-    run(app)
+    run_app(app)

@@ -4,16 +4,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data.artefact import Manifest, run_stage, write_text
-from data.corpus import SPLITS, Row, training_sets
+from core.prompt import PROMPT_VERSION
+from core.sense import WORDS
+from data.compose import CORPUS
 from data.coverage import draw
 from data.doctor import examine
-from data.prompt import PROMPT_VERSION
-from data.recipe import Recipe
-from data.sense import CORPUS
+from data.sets import SPLITS, Example, training_sets
+from pipeline.files import write_text
+from pipeline.manifest import Manifest
+from pipeline.recipe import Recipe
+from pipeline.stage import run_stage
+
+FORMAT = 4  # of this stage, see run_stage
 
 
-def build(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
+def build_data(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
     """Build the training set of a recipe; return its manifest and whether it was built now."""
 
     def fill(folder: Path) -> dict[str, Any]:
@@ -25,16 +30,17 @@ def build(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         return {"rows": rows, **{split: len(sets[split]) for split in SPLITS}}
 
     return run_stage(
-        recipe.run / "data",
+        recipe.folder / "data",
+        format=FORMAT,
         recipe=recipe.name,
         settings={**recipe.data.model_dump(), "seed": recipe.seed, "prompt_version": PROMPT_VERSION},
-        inputs={path.name: path for path in sorted(CORPUS.iterdir())},
+        inputs={path.name: path for folder in (CORPUS, WORDS) for path in sorted(folder.iterdir())},
         build=fill,
         force=force,
         compare=True,
     )
 
 
-def write_jsonl(path: Path, rows: list[Row]) -> None:
+def write_jsonl(path: Path, rows: list[Example]) -> None:
     """Write rows as conversational prompt/completion JSONL."""
     write_text(path, "".join(json.dumps(row.as_conversation(), ensure_ascii=False) + "\n" for row in rows))

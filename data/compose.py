@@ -7,12 +7,14 @@ import random
 import tomllib
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from data.message import check_width
-from data.reading import Reading
-from data.sense import CORPUS, Activity, activities, band_of, direction
+from core.checks import check_width
+from core.reading import Reading
+from core.sense import Activity, activities, band_of, direction
 
+CORPUS = Path(__file__).parent / "corpus"
 ANY_SIZE = 200  # °C, more than any two readings differ
 
 

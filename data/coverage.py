@@ -3,8 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from data.corpus import Row, Split, all_rows
-from data.sense import BANDS, band_of
+from core.sense import BANDS, band_of
+from data.sets import Example, Split, all_examples
 
 # Size of change, °C: the issue's "large / medium / small rise and fall and no change".
 CHANGES = (
@@ -18,9 +18,9 @@ CHANGES = (
 )
 
 
-def count(sets: dict[Split, list[Row]]) -> Counter[tuple[str, str]]:
+def count(sets: dict[Split, list[Example]]) -> Counter[tuple[str, str]]:
     """Count rows by (band of today, kind of change)."""
-    return Counter((band_of(row.reading.today).name, kind_of(row.reading.change)) for _, row in all_rows(sets))
+    return Counter((band_of(row.reading.today).name, kind_of(row.reading.change)) for _, row in all_examples(sets))
 
 
 def kind_of(change: int) -> str:
@@ -28,7 +28,7 @@ def kind_of(change: int) -> str:
     return next(name for name, low, high in CHANGES if low <= change <= high)
 
 
-def table(sets: dict[Split, list[Row]]) -> list[list[str]]:
+def table(sets: dict[Split, list[Example]]) -> list[list[str]]:
     """Return the coverage table, header first, totals last."""
     counts = count(sets)
     names = [name for name, _, _ in CHANGES]
@@ -40,7 +40,7 @@ def table(sets: dict[Split, list[Row]]) -> list[list[str]]:
     return [["today", *names], *rows, ["all", *totals]]
 
 
-def draw(sets: dict[Split, list[Row]], path: Path) -> None:
+def draw(sets: dict[Split, list[Example]], path: Path) -> None:
     """Draw every row as a point on the grid yesterday × today (°C)."""
     from matplotlib.figure import Figure
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.errors import CorpusError
-from data.message import check_message
-from data.prompt import build_messages
-from data.reading import Reading
+from core.checks import check_message
+from core.errors import CorpusError
+from core.prompt import build_messages
+from core.reading import Reading
 
 USER = re.compile(r"어제 (-?\d+)도, 오늘 (-?\d+)도")
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.checks import check_message
+from core.errors import CorpusError
+from core.prompt import build_messages
+from core.reading import Reading
+from core.sense import BANDS, activities, band_of
 from data.compose import activities_for, compose, opening
-from data.corpus import Row, Split, handwritten
-from data.errors import CorpusError
-from data.message import check_message
-from data.prompt import build_messages
-from data.reading import Reading
-from data.sense import BANDS, activities, band_of
+from data.sets import Example, Split, handwritten
 
 # What the original's first model kept saying; no check refuses it, it is only dull.
 AWKWARD = ("공원에서 활동하세요.", "공원 산책하기 좋아요.", "공원 벤치에서 쉬어가세요.")
@@ -43,7 +43,7 @@ class Pair:
         }
 
 
-def pairs(rows: list[Row], count: int, seed: int, failures: Path | None = None) -> list[Pair]:
+def pairs(rows: list[Example], count: int, seed: int, failures: Path | None = None) -> list[Pair]:
     """Return `count` composed pairs, every kind in turn, and one for each own failure.
 
     Args:
@@ -62,25 +62,25 @@ def pairs(rows: list[Row], count: int, seed: int, failures: Path | None = None) 
     return composed + (_own(failures, rng) if failures else [])
 
 
-def _composed(row: Row, kind: str, rng: random.Random) -> Pair:
+def _composed(row: Example, kind: str, rng: random.Random) -> Pair:
     return Pair(row.reading, row.message, REJECTED[kind](row, rng), kind)
 
 
-def _wrong_number(row: Row, rng: random.Random) -> str:
+def _wrong_number(row: Example, rng: random.Random) -> str:
     size = abs(row.reading.change)
     other = rng.choice([n for n in (size - 2, size - 1, size + 1, size + 2, size + 10) if n > 0])
     return row.message.replace(f"{size}도", f"{other}도", 1)
 
 
-def _wrong_direction(row: Row, rng: random.Random) -> str:
+def _wrong_direction(row: Example, rng: random.Random) -> str:
     return compose(Reading(row.reading.today + row.reading.change, row.reading.today), rng)
 
 
-def _labelled(row: Row, rng: random.Random) -> str:
+def _labelled(row: Example, rng: random.Random) -> str:
     return rng.choice(LABELLED).format(row.message, compose(row.reading, rng))
 
 
-def _off_temperature(row: Row, rng: random.Random) -> str:
+def _off_temperature(row: Example, rng: random.Random) -> str:
     """Return the right opening with an activity from at least two bands away."""
     here = BANDS.index(band_of(row.reading.today))
     far = [activity.text for activity in activities() if abs(BANDS.index(activity.band) - here) > 1]
@@ -90,17 +90,17 @@ def _off_temperature(row: Row, rng: random.Random) -> str:
             return text
 
 
-def _awkward(row: Row, rng: random.Random) -> str:
+def _awkward(row: Example, rng: random.Random) -> str:
     return f"{opening(row.reading, rng)} {rng.choice(AWKWARD)}"
 
 
-def _repetitive(row: Row, rng: random.Random) -> str:
+def _repetitive(row: Example, rng: random.Random) -> str:
     """Return a message that says one of its sentences twice."""
     first, second = opening(row.reading, rng), rng.choice(activities_for(row.reading)).text
     return rng.choice([f"{first} {first}", f"{first} {second} {second}"])
 
 
-REJECTED: dict[str, Callable[[Row, random.Random], str]] = {
+REJECTED: dict[str, Callable[[Example, random.Random], str]] = {
     "number": _wrong_number,
     "direction": _wrong_direction,
     "label": _labelled,

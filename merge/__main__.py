@@ -1,39 +1,20 @@
-"""The merge room's door: `python -m merge` folds, quantizes and passes the gate; `fold`, `quantize` do one step."""
+"""Command line: `python -m merge all | fold | quantize`."""
 
-import os
-import sys
-from pathlib import Path
-from typing import Annotated, NoReturn
-
-import typer
-
-from data.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, new_app, report, run
-from data.recipe import Recipe, load_recipe
-from merge.stages import merge, quantize_merged
+from merge.stages import run_fold, run_quantize
+from pipeline.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, new_app, run_app, show_stage
+from pipeline.recipe import Recipe, load_recipe
 
 app = new_app(
-    "Fold the LoRA into the 16-bit base and quantize the result to 4-bit AWQ, each step proven on held-out rows.",
-    no_args_is_help=False,
+    "Fold the LoRA into the 16-bit base and quantize the result to 4-bit AWQ, each step proven on held-out rows."
 )
 
 
-@app.callback(invoke_without_command=True)
-def both(
-    context: typer.Context,
-    recipe: RecipeOption = DEFAULT_RECIPE,
-    overrides: SetOption = None,
-    force: ForceOption = False,
-    gate: Annotated[
-        bool, typer.Option(help="Serve the result and compare its answers with the recipe's thresholds.")
-    ] = True,
-) -> None:
-    """Fold, quantize, pass the gate: runs/<recipe>/merged, awq and gate."""
-    if context.invoked_subcommand is None:
-        settings = load_recipe(recipe, overrides or ())
-        _fold(settings, force)
-        _quantize(settings, force)
-        if gate:
-            _gate(recipe, overrides or [])
+@app.command("all")
+def all_command(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, force: ForceOption = False) -> None:
+    """Fold, then quantize."""
+    settings = load_recipe(recipe, overrides or ())
+    _fold(settings, force)
+    _quantize(settings, force)
 
 
 @app.command("fold")
@@ -52,21 +33,13 @@ def quantize_command(
     _quantize(load_recipe(recipe, overrides or ()), force)
 
 
-def _gate(recipe: Path, overrides: list[str]) -> NoReturn:
-    """Become the clients room's gate: its server wants the memory of the stages, its exit code is the verdict."""
-    options = [f"--recipe={recipe}", *(f"--set={override}" for override in overrides)]
-    sys.stdout.flush()
-    command = [sys.executable, "-m", "clients", "evaluate", "--gate", *options]
-    os.execv(command[0], command)  # noqa: S606 - no shell is wanted
-
-
 def _fold(recipe: Recipe, force: bool) -> None:
-    report(recipe.run / "merged", *merge(recipe, force=force))
+    show_stage(recipe.folder / "merged", *run_fold(recipe, force=force))
 
 
 def _quantize(recipe: Recipe, force: bool) -> None:
-    report(recipe.run / "awq", *quantize_merged(recipe, force=force))
+    show_stage(recipe.folder / "awq", *run_quantize(recipe, force=force))
 
 
 if __name__ == "__main__":
-    run(app)
+    run_app(app)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from data.errors import ArtefactError
+from core.errors import ArtefactError
 
 TOKENS = re.compile(r"base_model\.model\.(?P<module>.+)\.token_adapter\.trainable_tokens_delta")
 KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
@@ -45,7 +45,7 @@ class Adapter:
         """The weights it changes."""
         return self.factors.keys() | self.rows.keys()
 
-    def fold(self, name: str, weight: torch.Tensor, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    def apply(self, name: str, weight: torch.Tensor, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
         """Return a weight with its changes: W + (alpha/r)·B·A in fp32, rounded once to `dtype`.
 
         Raises:

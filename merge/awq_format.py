@@ -1,31 +1,12 @@
 """The AWQ GEMM format read back by hand: packed int4 to plain weights, and plain round-to-nearest for comparison.
 
+By hand on purpose: a proof with AutoAWQ's own unpacking would not notice a layout that only AutoAWQ understands.
 Source of the layout: AutoAWQ's packing (eight 4-bit values per int32, interleaved 0 2 4 6 1 3 5 7).
 """
 
-from pathlib import Path
-
 import torch
-from safetensors.torch import load_file
 
 INTERLEAVE = (0, 2, 4, 6, 1, 3, 5, 7)
-
-
-def dequantize(folder: Path) -> dict[str, torch.Tensor]:
-    """Return an AWQ checkpoint's weights as plain fp32 tensors, (out, in) for linear layers."""
-    tensors: dict[str, torch.Tensor] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        tensors |= load_file(path)
-    plain = {
-        name: tensor.float() for name, tensor in tensors.items() if not name.endswith(("qweight", "qzeros", "scales"))
-    }
-    for name in tensors:
-        if name.endswith(".qweight"):
-            module = name.removesuffix(".qweight")
-            plain[f"{module}.weight"] = unpacked(
-                tensors[name], tensors[f"{module}.qzeros"], tensors[f"{module}.scales"]
-            )
-    return plain
 
 
 def round_to_nearest(weight: torch.Tensor, group_size: int, bits: int = 4) -> torch.Tensor:

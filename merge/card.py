@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from data.artefact import Manifest, write_text
-from data.prompt import PROMPT_FILE
-from data.recipe import Recipe
+from tabulate import tabulate
+
+from core.prompt import PROMPT_FILE
+from pipeline.files import write_text
+from pipeline.manifest import Manifest
+from pipeline.recipe import Recipe
 
 ORDER = ("data", "base", "adapter", "dpo", "merged", "awq")
 KIND = {"merged": "16 bit, LoRA folded in", "awq": "4-bit AWQ"}
@@ -40,22 +43,26 @@ def write_card(folder: Path, stage: str, recipe: Recipe, before: list[Manifest],
         before: manifests of the artefacts it was made from; theirs of what came before are taken from them.
         results: what the stage measured.
     """
+    from huggingface_hub import ModelCardData
+
     chain = {link.stage: link for manifest in before for link in (*manifest.ancestors.values(), manifest)}
     prompt = json.loads((folder / PROMPT_FILE).read_text(encoding="utf-8"))
     origin = [[name, chain[name].id[:16], _settings(chain[name].settings)] for name in ORDER if name in chain]
     numbers = {key: value for name in chain for key, value in chain[name].results.items()} | results
     measured = [[text, f"{numbers[key]:,}"] for key, text in MEASURED.items() if key in numbers]
+    front = ModelCardData(
+        language="ko", pipeline_tag="text-generation", base_model=recipe.base.path.name, tags=["signboard", KIND[stage]]
+    )
     text = f"""---
-language: ko
-pipeline_tag: text-generation
+{front.to_yaml()}
 ---
 # Signboard · {recipe.name} · {KIND[stage]}
 
 Writes one short Korean message for a park's LED signboard from yesterday's and today's temperature. 공원 전광판에 띄울
 짧은 메시지를 어제와 오늘의 기온으로 씁니다.
 
-**Base**: `{recipe.base.path.name}`, whose licence applies. **Made by** `python -m merge`; versions and hashes of every
-step are in `manifest.json`, and `python -m serve` checks them before it starts.
+**Base**: `{recipe.base.path.name}`, whose licence applies. **Made by** `python -m merge all`; versions and hashes of
+every step are in `manifest.json`, and `python -m serve` checks them before it starts.
 
 ## How it is asked
 
@@ -67,17 +74,17 @@ which a server announces as `{prompt["fingerprint"]}` (`{PROMPT_FILE}` has its {
 {json.dumps(prompt["messages"], ensure_ascii=False, indent=1)}
 ```
 
-Any other prompt is outside of what it learned. Check every message before showing it: `data/message.py` does.
+Any other prompt is outside of what it learned. Check every message before showing it: `core/checks.py` does.
 
 ## Where it comes from
 
-{_table([["artefact", "id", "settings"], *origin])}
+{tabulate(origin, ["artefact", "id", "settings"], tablefmt="github", disable_numparse=True)}
 
 ## Measured
 
 Losses are nats per token of the message, on the {recipe.name} run's held-out rows; nothing here was measured by hand.
 
-{_table([["what", "value"], *measured])}
+{tabulate(measured, ["what", "value"], tablefmt="github", disable_numparse=True)}
 """
     write_text(folder / "README.md", text)
 
@@ -88,8 +95,3 @@ def _settings(settings: dict[str, Any]) -> str:
     for key, value in settings.items():
         flat |= {f"{key}.{inner}": v for inner, v in value.items()} if isinstance(value, dict) else {key: value}
     return ", ".join(f"{key} {' '.join(map(str, v)) if isinstance(v, list) else v}" for key, v in flat.items())
-
-
-def _table(rows: list[list[str]]) -> str:
-    header, *body = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([header, "|---" * len(rows[0]) + "|", *body])

@@ -12,15 +12,15 @@ from typing import Any, BinaryIO
 import torch
 from rich.progress import Progress
 
-from data.errors import ArtefactError
+from core.errors import ArtefactError
 from merge.adapter import Adapter
 from merge.weights import is_quantized, nf4_round_trip
-from training.kormo import read_header, weight_files, write_header
+from training.checkpoint import read_header, weight_files, write_header
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 
-def fold(base: Path, adapter: Adapter, target: Path, *, nf4: bool = False) -> dict[str, Any]:
+def fold_checkpoint(base: Path, adapter: Adapter, target: Path, *, nf4: bool = False) -> dict[str, Any]:
     """Write base + adapter into the folder `target`; other files of the base are copied.
 
     Args:
@@ -62,7 +62,7 @@ def _fold_shard(source: Path, adapter: Adapter, target: Path, *, nf4: bool, adva
             rounded = nf4 and is_quantized(name)
             if rounded or name in adapter.names:
                 weight = _read(reader, size, name, entry)
-                folded = adapter.fold(name, nf4_round_trip(weight) if rounded else weight, weight.dtype)
+                folded = adapter.apply(name, nf4_round_trip(weight) if rounded else weight, weight.dtype)
                 writer.write(memoryview(folded.view(torch.uint8).numpy().reshape(-1)))
             else:
                 _copy(reader, writer, size)

@@ -8,32 +8,40 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from data.artefact import MADE_FROM, Manifest, read_manifest, run_stage, write_text
-from data.cli import console
-from data.errors import StageError
-from data.prompt import PROMPT_FILE
-from data.recipe import Fold, GenerationSection, QuantizeSection, Recipe
-from training.kormo import TOKENIZER_FILES, end_tokens, read_json
+from core.errors import StageError
+from core.prompt import PROMPT_FILE
+from pipeline.cli import console
+from pipeline.files import write_text
+from pipeline.graph import MADE_FROM
+from pipeline.manifest import Manifest, read_manifest
+from pipeline.recipe import Fold, GenerationSection, QuantizeSection, Recipe
+from pipeline.stage import run_stage
+from training.checkpoint import TOKENIZER_FILES, end_tokens, read_json
+
+MERGED_FORMAT = AWQ_FORMAT = 4  # see run_stage
 
 
-def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
+def run_fold(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
     """Fold the adapter into the base; return the manifest and whether it was done now."""
-    run = recipe.run
+    run = recipe.folder
 
     def fill(folder: Path) -> dict[str, Any]:
         with console.status("loading torch and PEFT"):
             from merge.adapter import read_adapter
             from merge.card import write_card
-            from merge.fold import fold
-            from merge.verify import HeldOut, compare_fold, losses_of_folds
+            from merge.fold import fold_checkpoint
+            from merge.proofs import HeldOut, compare_fold, losses_of_folds
 
         base, adapter = run / "base", recipe.adapter
+        # 1. Fold: into the 16-bit base, or into the base as QLoRA saw it.
         held_out = HeldOut.read(run / "data", base)
         losses = losses_of_folds(base, adapter, held_out) if recipe.train.load_in_4bit else {}
         way = choose_fold(recipe.merge.fold, losses)
-        found = fold(base, read_adapter(adapter), folder, nf4=way == "nf4")
+        found = fold_checkpoint(base, read_adapter(adapter), folder, nf4=way == "nf4")
+        # 2. What a bare call gets travels in the checkpoint; its tokens are those that the adapter was trained on.
         ship_behaviour(folder, recipe.generation)
         prove_prompt(adapter, run / "data", folder)
+        # 3. Publish only a fold that computes what base + adapter compute.
         proof = compare_fold(base, adapter, folder, held_out, nf4=way == "nf4")
         if proof["max_logprob_difference"] > recipe.merge.max_logprob_difference:
             raise StageError(
@@ -46,6 +54,7 @@ def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
 
     return run_stage(
         run / "merged",
+        format=MERGED_FORMAT,
         recipe=recipe.name,
         settings={**recipe.merge.model_dump(), "generation": recipe.generation.model_dump()},
         inputs={name: run / name for name in MADE_FROM["merged"]} | {recipe.adapter.name: recipe.adapter},
@@ -54,25 +63,28 @@ def merge(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
     )
 
 
-def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
+def run_quantize(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
     """Quantize the merged checkpoint to AWQ; return the manifest and whether it was done now."""
-    run, settings = recipe.run, recipe.quantize
+    run, settings = recipe.folder, recipe.quantize
 
     def fill(folder: Path) -> dict[str, Any]:
         with console.status("loading torch and AutoAWQ"):
+            from merge.awq import calibration_blocks, calibration_rows, quantize
             from merge.card import write_card
-            from merge.quantize import calibration_blocks, calibration_rows, quantize
-            from merge.verify import HeldOut, compare_awq
+            from merge.proofs import HeldOut, compare_awq
 
+        # 1. Quantize, calibrated on training rows as the server renders them.
         if settings.calibration_text:
             rows = calibration_blocks(settings.calibration_text, run / "merged", settings)
         else:
             rows = calibration_rows(run / "data" / "train.jsonl", run / "merged", settings.calibration_rows)
         quantize(run / "merged", rows, folder, settings)
+        # 2. The merged checkpoint's behaviour, file by file.
         for name in TOKENIZER_FILES:  # the backend rewrites or drops some of them
             if (run / "merged" / name).exists():
                 shutil.copyfile(run / "merged" / name, folder / name)
         prove_prompt(run / "merged", run / "data", folder)
+        # 3. Publish only a checkpoint that lost little, and no more than plain rounding loses.
         proof = compare_awq(run / "merged", folder, HeldOut.read(run / "data", folder), settings)
         refuse_lossy(proof, settings)
         sizes = {f"bytes_{name}": weight_bytes(path) for name, path in (("merged", run / "merged"), ("awq", folder))}
@@ -82,6 +94,7 @@ def quantize_merged(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, b
 
     return run_stage(
         run / "awq",
+        format=AWQ_FORMAT,
         recipe=recipe.name,
         settings=settings.model_dump(mode="json"),
         inputs={name: run / name for name in MADE_FROM["awq"]}
@@ -104,7 +117,7 @@ def ship_behaviour(folder: Path, generation: GenerationSection) -> None:
     One end-of-turn id stands everywhere, the tokenizer's; generation also stops at every other end that the base's
     files name, such as its end of text.
     """
-    from training.tokens import load_tokenizer
+    from training.tokenization import load_tokenizer
 
     tokenizer = load_tokenizer(folder)
     end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
@@ -122,7 +135,7 @@ def prove_prompt(trained: Path, data: Path, folder: Path) -> None:
     Raises:
         StageError: it does not.
     """
-    from training.tokens import load_tokenizer, prompt_record, row_ids
+    from training.tokenization import load_tokenizer, prompt_record, row_ids
 
     tokenizer = load_tokenizer(folder)
     rows = [row_ids(tokenizer, json.loads(line))[0] for line in (data / "train.jsonl").read_text("utf-8").splitlines()]

@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from data.errors import ArtefactError
+from core.errors import ArtefactError
 from merge.adapter import Adapter
 from merge.awq_format import round_to_nearest, unpacked
-from training.kormo import read_header, weight_files
+from training.checkpoint import read_header, weight_files
 
 Weights = Callable[[str], torch.Tensor]
 NF4_BLOCK = 64  # QLoRA's and bitsandbytes' default: weights that share a scale
@@ -63,7 +63,7 @@ def nf4_round_trip(weight: torch.Tensor) -> torch.Tensor:
 
 def folded(weights: Weights, adapter: Adapter) -> Weights:
     """Return the weights with an adapter folded in, rounded once to 16 bit."""
-    return lambda name: adapter.fold(name, weights(name))
+    return lambda name: adapter.apply(name, weights(name))
 
 
 def rounded_to_nearest(weights: Weights, group_size: int, bits: int) -> Weights:

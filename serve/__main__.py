@@ -1,149 +1,193 @@
-"""The serve room's door: `python -m serve` runs vLLM until Ctrl-C or SIGTERM, alone or with the gateway."""
+"""Command line: `python -m serve vllm | stack | demo | exec`."""
 
 import signal
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from data.artefact import read_manifest
-from data.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app, run
-from data.errors import ServiceError
-from data.recipe import Recipe, load_recipe
+from core.errors import ServiceError
+from core.ports import check_port
+from gateway.settings import read_gateway_settings
+from pipeline.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app, run_app
+from pipeline.manifest import read_manifest
+from pipeline.recipe import Recipe, load_recipe
 from serve.demo import show
-from serve.gateway.keys import Scope, new_key
-from serve.gateway.settings import read_gateway_settings
-from serve.launch import Rung, prepare, wanted_rung
-from serve.preflight import check_port
-from serve.server import VllmServer
+from serve.launch import Prepared, Variant, prepare, wanted_variant
+from serve.process import ModelServer
 from serve.settings import ServeSettings, read_settings
+from serve.supervisor import GatewayProcess, supervise
 
-app = new_app(
-    "Serve the 4-bit checkpoint with vLLM as an OpenAI-compatible endpoint, model name `signboard`, until Ctrl-C.",
-    no_args_is_help=False,
-)
+app = new_app("Serve a checkpoint with vLLM as an OpenAI-compatible endpoint, model name `signboard`.")
 
 
-@app.callback(invoke_without_command=True)
-def serve(
-    context: typer.Context,
+class Verify(StrEnum):
+    """How thoroughly the checkpoint is checked before it is served."""
+
+    FAST = "fast"
+    FULL = "full"
+
+
+HostOption = Annotated[str | None, typer.Option(help="Address to listen on (SIGNBOARD_HOST; loopback by default).")]
+PortOption = Annotated[
+    int | None, typer.Option(min=1, max=65535, help="Port of vLLM (SIGNBOARD_PORT; 8000 by default).")
+]
+VariantOption = Annotated[
+    Variant | None,
+    typer.Option(help="What to serve; others than awq are for comparison (QUANTIZATION, USE_FINETUNED)."),
+]
+VerifyOption = Annotated[Verify, typer.Option(help="fast: sizes, chain, hashes of small files; full: every hash.")]
+AllowOption = Annotated[
+    bool,
+    typer.Option("--allow-failed-verdict", help="Serve a 4-bit checkpoint that failed its verdict, or has none."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the command line asks for, read and checked."""
+
+    recipe: Recipe
+    settings: ServeSettings
+    variant: Variant
+    full: bool  # hash everything before serving
+
+    @classmethod
+    def read(
+        cls,
+        recipe: Path,
+        overrides: list[str] | None,
+        host: str | None,
+        port: int | None,
+        variant: Variant | None,
+        verify: Verify,
+        allow_failed_verdict: bool,
+    ) -> "Wanted":
+        """Read recipe and settings; options that are given come first."""
+        settings = read_settings(host=host, port=port, allow_failed_verdict=allow_failed_verdict or None)
+        loaded = load_recipe(recipe, overrides or ())
+        return cls(loaded, settings, variant or wanted_variant(settings, loaded), verify is Verify.FULL)
+
+
+@app.command("vllm")
+def vllm_command(
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
-    host: Annotated[
-        str | None, typer.Option(help="Address to listen on (SIGNBOARD_HOST; loopback by default).")
-    ] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port (SIGNBOARD_PORT; 8000 by default).")] = None,
-    rung: Annotated[
-        Rung | None,
-        typer.Option(help="What to serve; others than awq are for comparison (QUANTIZATION, USE_FINETUNED)."),
-    ] = None,
-    verify: Annotated[
-        str, typer.Option(help="fast: sizes, chain, hashes of small files; full: every hash.", metavar="fast|full")
-    ] = "fast",
-    allow_failed_gate: Annotated[
-        bool, typer.Option("--allow-failed-gate", help="Serve a 4-bit checkpoint that did not pass the gate.")
-    ] = False,
-    become: Annotated[
-        bool, typer.Option("--exec", help="Become vLLM after the checks, log to stdout: for containers.")
-    ] = False,
-    demo: Annotated[bool, typer.Option("--demo", help="Ask for eight messages, show them, stop.")] = False,
-    gateway: Annotated[
-        bool, typer.Option("--gateway", help="Put the gateway before vLLM: the REST API and the board's page.")
-    ] = False,
+    host: HostOption = None,
+    port: PortOption = None,
+    variant: VariantOption = None,
+    verify: VerifyOption = Verify.FAST,
+    allow_failed_verdict: AllowOption = False,
 ) -> None:
-    """Start vLLM, wait for a real answer, serve until stopped."""
-    if context.invoked_subcommand:
-        return
-    if verify not in ("fast", "full"):
-        raise typer.BadParameter("fast or full", param_hint="--verify")
-    settings = read_settings(host=host, port=port, allow_failed_gate=allow_failed_gate or None)
-    run_recipe = load_recipe(recipe, overrides or ())
-    rung = rung or wanted_rung(settings, run_recipe)
-    if become:
-        ready, _, note = prepare(run_recipe, settings, rung, full=verify == "full")
-        print(note, end="\n" if note else "", flush=True)
-        ready.become()
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        if gateway:
-            _serve_both(run_recipe, settings, rung, full=verify == "full")
-        with ExitStack() as stack:
-            server = _start(stack, run_recipe, settings, rung, full=verify == "full")
-            console.print(f"[green]ready[/green] after {server.start_seconds:.0f} s: {server.url}")
-            if demo:
-                show(run_recipe, server)
-                return
-            code = server.wait()
-            raise ServiceError(f"vLLM ended by itself with code {code}.", f"Look into {server.log}.")
-    except KeyboardInterrupt:
-        console.print("stopped")
-
-
-@app.command("gateway")
-def gateway_alone(
-    host: Annotated[str | None, typer.Option(help="Address to listen on (SIGNBOARD_GATEWAY_HOST).")] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port (SIGNBOARD_GATEWAY_PORT; 8080).")] = None,
-    model_url: Annotated[
-        str | None, typer.Option(help="vLLM's address, ending in /v1 (SIGNBOARD_GATEWAY_MODEL_URL).")
-    ] = None,
-) -> None:
-    """Run the gateway alone, before a vLLM that runs elsewhere."""
-    from serve.gateway.run import run_gateway
-
-    run_gateway(read_gateway_settings(host=host, port=port, model_url=model_url))
+    """Run vLLM alone until Ctrl-C or SIGTERM."""
+    wanted = Wanted.read(recipe, overrides, host, port, variant, verify, allow_failed_verdict)
+    with _until_stopped(), ExitStack() as stack:
+        server = _start(stack, wanted)
+        code = server.wait()
+        raise ServiceError(f"vLLM ended by itself with code {code}.", f"Look into {server.log}.")
 
 
 @app.command()
-def key(
-    name: Annotated[str, typer.Argument(help="Whose key it is: letters, digits, - and _.")],
-    scope: Annotated[list[Scope] | None, typer.Option(help="What it opens; board by default.")] = None,
+def demo(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    port: PortOption = None,
+    allow_failed_verdict: AllowOption = False,
 ) -> None:
-    """Make an API key; print it once, and the line for SIGNBOARD_GATEWAY_KEYS, which holds its hash alone."""
-    secret, line = new_key(name, scope or [Scope.BOARD])
-    print(f"key (shown once): {secret}\nSIGNBOARD_GATEWAY_KEYS: {line}")
+    """Run vLLM, show eight messages and where the time went, stop."""
+    wanted = Wanted.read(recipe, overrides, None, port, Variant.AWQ, Verify.FAST, allow_failed_verdict)
+    with _until_stopped(), ExitStack() as stack:
+        show(wanted.recipe, _start(stack, wanted))
 
 
-def _serve_both(recipe: Recipe, settings: ServeSettings, rung: Rung, *, full: bool) -> None:
-    """Run vLLM and the gateway until Ctrl-C."""
-    from serve.stack import GatewayProcess, keep_serving
-
-    wanted = read_gateway_settings()
-    check_port(wanted.host, wanted.port)
-    process = None
-
-    def wait(_seconds: float, _line: str) -> None:
-        if process is not None:
-            process.keep()
-
-    server, checkpoint, note = prepare(recipe, settings, rung, full=full, on_wait=wait)
-    process = GatewayProcess(wanted, server.url, recipe.run / f"gateway-{wanted.port}.log")
-    if note:
-        console.print(f"[yellow]{note}[/yellow]")
-    console.print(f"vLLM starts on {checkpoint}, log: {server.log}\ngateway: {process.url}, log: {process.log}")
-    keep_serving(server, process, console.print)
+@app.command("exec")
+def exec_command(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    variant: VariantOption = None,
+    verify: VerifyOption = Verify.FAST,
+    allow_failed_verdict: AllowOption = False,
+) -> None:
+    """Check everything, then become vLLM and log to stdout: for containers."""
+    wanted = Wanted.read(recipe, overrides, host, port, variant, verify, allow_failed_verdict)
+    ready = prepare(wanted.recipe, wanted.settings, wanted.variant, full=wanted.full)
+    print(ready.note, end="\n" if ready.note else "", flush=True)
+    ready.server.become()
 
 
-def _start(stack: ExitStack, recipe: Recipe, settings: ServeSettings, rung: Rung, *, full: bool) -> VllmServer:
+@app.command()
+def stack(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    port: PortOption = None,
+    variant: VariantOption = None,
+    verify: VerifyOption = Verify.FAST,
+    allow_failed_verdict: AllowOption = False,
+) -> None:
+    """Run vLLM and, before it, the gateway with its REST API and the board's page (SIGNBOARD_GATEWAY_…)."""
+    wanted = Wanted.read(recipe, overrides, None, port, variant, verify, allow_failed_verdict)
+    settings = read_gateway_settings(model_name=wanted.recipe.serve.model_name)
+    check_port(settings.host, settings.port)
+    gateway = None
+
+    def on_wait(_seconds: float, _line: str) -> None:
+        if gateway is not None:
+            gateway.restart_if_ended()
+
+    ready = prepare(wanted.recipe, wanted.settings, wanted.variant, full=wanted.full, on_wait=on_wait)
+    log = wanted.recipe.folder / f"gateway-{settings.port}.log"
+    gateway = GatewayProcess(settings, ready.server.url, wanted.recipe.serve.model_name, log)
+    _show_note(ready)
+    console.print(
+        f"vLLM starts on {ready.checkpoint}, log: {ready.server.log}\ngateway: {gateway.url}, log: {gateway.log}"
+    )
+    with _until_stopped():
+        supervise(ready.server, gateway, console.print)
+
+
+def _start(stack: ExitStack, wanted: Wanted) -> ModelServer:
     with console.status("vLLM starts") as status:
-        server, checkpoint, note = prepare(
-            recipe,
-            settings,
-            rung,
-            full=full,
+        ready = prepare(
+            wanted.recipe,
+            wanted.settings,
+            wanted.variant,
+            full=wanted.full,
             on_wait=lambda seconds, line: status.update(
                 f"vLLM starts, {seconds:.0f} s  [dim]{escape(line[-100:])}[/dim]"
             ),
         )
-        if settings.host not in ("127.0.0.1", "localhost"):
-            console.print(
-                f"[yellow]{settings.host} is not loopback: vLLM has no lock; put a gateway before it.[/yellow]"
-            )
-        if note:
-            console.print(f"[yellow]{note}[/yellow]")
-        console.print(f"vLLM starts on {checkpoint} (id {read_manifest(checkpoint).id[:12]}), log: {server.log}")
-        return stack.enter_context(server)
+        host = wanted.settings.host
+        if host not in ("127.0.0.1", "localhost"):
+            console.print(f"[yellow]{host} is not loopback: vLLM has no lock; put a gateway before it.[/yellow]")
+        _show_note(ready)
+        artefact = read_manifest(ready.checkpoint).id[:12]
+        console.print(f"vLLM starts on {ready.checkpoint} (id {artefact}), log: {ready.server.log}")
+        server = stack.enter_context(ready.server)
+    console.print(f"[green]ready[/green] after {server.start_seconds:.0f} s: {server.url}")
+    return server
+
+
+def _show_note(ready: Prepared) -> None:
+    if ready.note:
+        console.print(f"[yellow]{ready.note}[/yellow]")
+
+
+@contextmanager
+def _until_stopped() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does; both are a normal end."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        console.print("stopped")
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -151,4 +195,4 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    run(app)
+    run_app(app)

@@ -4,18 +4,18 @@ import os
 import time
 
 from clients.client import SignboardClient
-from data.artefact import read_manifest
-from data.cli import show_table
-from data.errors import ArtefactError
-from data.recipe import Recipe
-from serve.server import VllmServer
+from core.errors import ArtefactError
+from pipeline.cli import show_table
+from pipeline.manifest import read_manifest
+from pipeline.recipe import Recipe
+from serve.process import ModelServer
 
 READINGS = ((10, 20), (5, 20), (35, 22), (30, 38), (20, 15), (-5, 8), (3, -12), (24, 24))
-STAGES = ("data", "base", "adapter", "dpo", "merged", "awq", "gate")
+STAGES = ("data", "base", "adapter", "dpo", "merged", "awq", "verdict")
 STARTED = "SIGNBOARD_DEMO_STARTED"  # set by make: seconds since the epoch at which `make demo` began
 
 
-def show(recipe: Recipe, server: VllmServer) -> None:
+def show(recipe: Recipe, server: ModelServer) -> None:
     """Print the demo's two tables."""
     begin = time.monotonic()
     with SignboardClient(server.url, model=recipe.serve.model_name) as client:
@@ -35,7 +35,7 @@ def timings(recipe: Recipe, start_seconds: float, ask_seconds: float) -> list[li
     rows = [["stage", "seconds", "peak memory", "built"]]
     for stage in STAGES:
         try:
-            manifest = read_manifest(recipe.run / stage)
+            manifest = read_manifest(recipe.folder / stage)
         except ArtefactError:
             continue
         rows.append([stage, f"{manifest.seconds:.0f}", f"{manifest.peak_memory / 2**30:.1f} GiB", manifest.created])

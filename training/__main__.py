@@ -1,13 +1,13 @@
-"""The training room's door: `python -m training sft | dpo | import | base`."""
+"""Command line: `python -m training sft | dpo | import | base`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from data.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, console, new_app, report, run
-from data.recipe import load_recipe
-from training.stages import align, import_base, train
+from pipeline.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, console, new_app, run_app, show_stage
+from pipeline.recipe import load_recipe
+from training.stages import run_dpo, run_import, run_sft
 
 app = new_app(
     "Import a base model and train the LoRA on it, by SFT and, if wanted, DPO; or train the nano base from scratch."
@@ -25,9 +25,9 @@ def sft_command(
 ) -> None:
     """Import the base if needed, then train: runs/<recipe>/base and runs/<recipe>/adapter."""
     settings = load_recipe(recipe, overrides or ())
-    report(settings.run / "base", *import_base(settings))
-    manifest, trained = train(settings, force=force, resume=resume)
-    report(settings.run / "adapter", manifest, trained)
+    show_stage(settings.folder / "base", *run_import(settings))
+    manifest, trained = run_sft(settings, force=force, resume=resume)
+    show_stage(settings.folder / "adapter", manifest, trained)
     found = manifest.results
     console.print(
         f"  validation loss {found['validation_loss_before']} → {found['validation_loss']} ({found['steps']} steps)"
@@ -41,8 +41,8 @@ def dpo_command(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = No
     if not settings.dpo.enabled:
         console.print("[dim]dpo.enabled is false, skipped[/dim]")
         return
-    manifest, trained = align(settings, force=force)
-    report(settings.run / "dpo", manifest, trained)
+    manifest, trained = run_dpo(settings, force=force)
+    show_stage(settings.folder / "dpo", manifest, trained)
     found = manifest.results
     console.print(
         f"  DPO loss {found['dpo_loss_before']} → {found['dpo_loss']}, "
@@ -56,7 +56,7 @@ def import_command(
 ) -> None:
     """Write the recipe's base model in Llama layout: runs/<recipe>/base."""
     settings = load_recipe(recipe, overrides or ())
-    report(settings.run / "base", *import_base(settings, force=force))
+    show_stage(settings.folder / "base", *run_import(settings, force=force))
 
 
 @app.command("base")
@@ -74,4 +74,4 @@ def base_command(
 
 
 if __name__ == "__main__":
-    run(app)
+    run_app(app)

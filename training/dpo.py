@@ -1,5 +1,8 @@
 """The `dpo` stage: TRL DPO on preference pairs, on top of the SFT adapter, which is also the reference.
 
+Off by default: on the nano line it bought nothing and cost right numbers (docs/LOG.md); it is here for models whose SFT
+leaves habits that rows alone do not cure.
+
 In: runs/<recipe>/data, base and adapter. Out: one ordinary LoRA adapter in the SFT adapter's place, the pairs, the log.
 The tokens are proven to be the template's, with nothing after the end of a turn, before the first step.
 """
@@ -14,30 +17,38 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import PeftModel
-from transformers import PreTrainedTokenizerBase, ProgressCallback
+from transformers import PreTrainedTokenizerBase
 from trl import DPOConfig, DPOTrainer
 
-from data.artefact import write_text
-from data.corpus import training_sets
-from data.errors import StageError
+from core.errors import StageError
+from core.prompt import PROMPT_FILE
 from data.preferences import Pair, pairs
-from data.prompt import PROMPT_FILE
-from data.recipe import Recipe
-from training.plot import draw_loss
-from training.sft import CHECKPOINTS, Bar, load_base, open_head, out_of_memory_advice, tidy, without_times
-from training.tokens import load_tokenizer, row_ids
+from data.sets import training_sets
+from pipeline.files import write_text
+from pipeline.recipe import Recipe
+from training.tokenization import load_tokenizer, row_ids
+from training.trainer import (
+    common_arguments,
+    cut_after_turn,
+    load_base,
+    open_head,
+    out_of_memory_advice,
+    show_progress_only,
+    tidy,
+    write_log,
+)
 
 SIDES = ("chosen", "rejected")
 
 
-def align(recipe: Recipe, folder: Path) -> dict[str, Any]:
+def train_dpo(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Train into the folder; return measurements, rewards in nats on pairs of held-out readings."""
-    base, adapter = recipe.run / "base", recipe.run / "adapter"
+    base, adapter = recipe.folder / "base", recipe.folder / "adapter"
     tokenizer = load_tokenizer(base)
     chosen = preference_pairs(recipe)
     trainer = DPOTrainer(
         model=PeftModel.from_pretrained(load_base(base, recipe), str(adapter), is_trainable=True),
-        args=_arguments(recipe, folder, len(chosen["train"])),
+        args=dpo_config(recipe, folder, len(chosen["train"])),
         train_dataset=_dataset(chosen["train"]),
         eval_dataset=_dataset(chosen["validation"]),
         processing_class=tokenizer,
@@ -48,8 +59,7 @@ def align(recipe: Recipe, folder: Path) -> dict[str, Any]:
         cut = getattr(trainer, name).map(_end_with_turn, fn_kwargs={"end": tokenizer.eos_token_id})
         setattr(trainer, name, cut)
         prove_tokens(tokenizer, wanted, cut, recipe.dpo.max_length)
-    trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(Bar)
+    show_progress_only(trainer)
     with out_of_memory_advice():
         before = trainer.evaluate()
         refuse_other_reference(before["eval_loss"])
@@ -59,11 +69,9 @@ def align(recipe: Recipe, folder: Path) -> dict[str, Any]:
     trainer.save_model(str(folder))
     lines = [json.dumps(pair.as_conversation(), ensure_ascii=False) for pair in chosen["train"]]
     write_text(folder / "preferences.jsonl", "".join(f"{line}\n" for line in lines))
-    history = [without_times(entry) for entry in trainer.state.log_history]
     shutil.copyfile(adapter / PROMPT_FILE, folder / PROMPT_FILE)
     tidy(folder, "preferences.jsonl")
-    write_text(folder / "log.json", json.dumps(history, indent=1))
-    draw_loss(history, folder / "loss.png", title=f"{recipe.name}: DPO on {len(chosen['train'])} pairs")
+    write_log(trainer, folder, f"{recipe.name}: DPO on {len(chosen['train'])} pairs")
     return {
         "pairs": dict(Counter(pair.kind for pair in chosen["train"])),
         "steps": trainer.state.global_step,
@@ -147,9 +155,7 @@ def _twins(model: Any) -> list[tuple[Any, Any]]:
 
 
 def _end_with_turn(row: dict[str, Any], end: int) -> dict[str, Any]:
-    """Cut what a template puts after the last end-of-turn token: the server stops before it."""
-    sides = [f"{side}_ids" for side in SIDES]
-    return {side: row[side][: len(row[side]) - row[side][::-1].index(end)] for side in sides}
+    return {f"{side}_ids": cut_after_turn(row[f"{side}_ids"], end) for side in SIDES}
 
 
 def _dataset(chosen: list[Pair]) -> Dataset:
@@ -157,25 +163,6 @@ def _dataset(chosen: list[Pair]) -> Dataset:
     return Dataset.from_list([{key: row[key] for key in ("prompt", *SIDES)} for row in rows])
 
 
-def _arguments(recipe: Recipe, folder: Path, count: int) -> DPOConfig:
-    settings = recipe.dpo
-    steps = max(1, int(count * settings.epochs / (settings.batch_size * settings.gradient_accumulation)))
-    cuda = torch.cuda.is_available()
-    return DPOConfig(
-        output_dir=str(folder / CHECKPOINTS),
-        beta=settings.beta,
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        learning_rate=settings.learning_rate,
-        max_length=settings.max_length,
-        gradient_checkpointing=recipe.train.gradient_checkpointing,
-        use_cpu=not cuda,
-        bf16=cuda,
-        logging_steps=max(1, steps // 50),
-        save_strategy="no",
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        report_to="none",
-    )
+def dpo_config(recipe: Recipe, folder: Path, pairs: int) -> DPOConfig:
+    """Return TRL's arguments for a recipe's `dpo` section and a number of training pairs."""
+    return DPOConfig(**common_arguments(recipe, recipe.dpo, folder, pairs), beta=recipe.dpo.beta, save_strategy="no")

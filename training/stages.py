@@ -3,24 +3,30 @@
 from pathlib import Path
 from typing import Any
 
-from data.artefact import MADE_FROM, Manifest, run_stage
-from data.cli import console
-from data.errors import RecipeError
-from data.recipe import Recipe
-from training.kormo import checkpoint_files, import_checkpoint
+from core.errors import RecipeError
+from pipeline.cli import console
+from pipeline.graph import MADE_FROM
+from pipeline.manifest import Manifest
+from pipeline.recipe import Recipe
+from pipeline.stage import run_stage
+from training.checkpoint import checkpoint_files
+from training.kormo import import_checkpoint
+
+BASE_FORMAT = ADAPTER_FORMAT = DPO_FORMAT = 4  # see run_stage
 
 
-def import_base(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
+def run_import(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
     """Write the base model in Llama layout; return the manifest and whether it was done now."""
     source = recipe.base.path
 
     def fill(folder: Path) -> dict[str, Any]:
-        from training.chat import settle_chat
+        from training.chat_template import configure_chat_template
 
-        return import_checkpoint(source, folder) | settle_chat(folder, recipe.base.chat_format)
+        return import_checkpoint(source, folder) | configure_chat_template(folder, recipe.base.chat_format)
 
     return run_stage(
-        recipe.run / "base",
+        recipe.folder / "base",
+        format=BASE_FORMAT,
         recipe=recipe.name,
         settings={"chat_format": recipe.base.chat_format},
         inputs={path.name: path for path in checkpoint_files(source)},
@@ -29,7 +35,7 @@ def import_base(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]
     )
 
 
-def train(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tuple[Manifest, bool]:
+def run_sft(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tuple[Manifest, bool]:
     """Train the adapter; return the manifest and whether it was trained now.
 
     Args:
@@ -40,13 +46,14 @@ def train(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tuple
 
     def fill(folder: Path) -> dict[str, Any]:
         with console.status("loading torch and TRL"):
-            from training.sft import fit
+            from training.sft import train_sft
 
-        return fit(recipe, folder)
+        return train_sft(recipe, folder)
 
-    run = recipe.run
+    run = recipe.folder
     return run_stage(
         run / "adapter",
+        format=ADAPTER_FORMAT,
         recipe=recipe.name,
         settings={**recipe.train.model_dump(mode="json"), "seed": recipe.seed},
         inputs={name: run / name for name in MADE_FROM["adapter"]},
@@ -56,18 +63,19 @@ def train(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tuple
     )
 
 
-def align(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
+def run_dpo(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
     """Train the adapter further on preference pairs; return the manifest and whether it was done now."""
 
     def fill(folder: Path) -> dict[str, Any]:
         with console.status("loading torch and TRL"):
-            from training.dpo import align as align_into
+            from training.dpo import train_dpo
 
-        return align_into(recipe, folder)
+        return train_dpo(recipe, folder)
 
-    run = recipe.run
+    run = recipe.folder
     return run_stage(
         run / "dpo",
+        format=DPO_FORMAT,
         recipe=recipe.name,
         settings={**recipe.dpo.model_dump(mode="json"), "load_in_4bit": recipe.train.load_in_4bit, "seed": recipe.seed},
         inputs={name: run / name for name in MADE_FROM["dpo"]} | own_failures(recipe),
@@ -90,9 +98,9 @@ def own_failures(recipe: Recipe) -> dict[str, Path]:
             f"dpo.failures: there is no file {path}.",
             "Give a copy of a gate's answers.jsonl, which `make merge` writes.",
         )
-    if path.resolve().is_relative_to(recipe.run.resolve()):
+    if path.resolve().is_relative_to(recipe.folder.resolve()):
         raise RecipeError(
             f"dpo.failures: {path} is written again after DPO, so that every run would train on something else.",
-            f"Copy it out of {recipe.run} first.",
+            f"Copy it out of {recipe.folder} first.",
         )
     return {"failures": path}

@@ -19,15 +19,15 @@ from typing import Annotated, Any
 import psutil
 import typer
 
-from benchmarks.gateway import free_port
 from benchmarks.speed import report as reporting
 from benchmarks.speed.contenders import CHAT, CONTENDERS, Contender, Server
 from benchmarks.speed.load import arrivals, closed_loop, cpu_seconds, peak_mib, session, stream
-from data.artefact import versions, write_text
-from data.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app
-from data.cli import run as run_app
-from data.errors import ServerFailed, ServerUnavailable, StageError
-from data.recipe import Recipe, load_recipe
+from core.errors import ServerFailed, ServerUnavailable, StageError
+from core.ports import free_port
+from pipeline.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app, run_app
+from pipeline.files import write_text
+from pipeline.manifest import versions
+from pipeline.recipe import Recipe, load_recipe
 
 AT_ONCE = (1, 2, 4, 8, 16, 32, 64)
 STREAMED = (1, 8, 32)  # callers that read token by token, for TTFT and TPOT
@@ -53,7 +53,7 @@ def run(
     result: dict[str, Any] = {
         "machine": machine(), "recipe": found.name, "seconds": seconds, "busy": BUSY, "rounds": []
     }  # fmt: skip
-    target, missing = found.run / ("bench-part.json" if only else "bench.json"), set[str]()
+    target, missing = found.folder / ("bench-part.json" if only else "bench.json"), set[str]()
     for number in range(rounds):
         result["rounds"].append({})
         for contender in chosen if number % 2 == 0 else reversed(chosen):
@@ -91,13 +91,13 @@ async def _measure(
 
         closed: dict[int, dict[str, Any]] = {}
         for n in at_once:
-            level = await closed_loop(post, n, seconds, next(seeds), lambda: cpu_seconds(server._family()))
-            if level.failed and not server._family():
+            level = await closed_loop(post, n, seconds, next(seeds), lambda: cpu_seconds(server.processes()))
+            if level.failed and not server.processes():
                 raise ServerUnavailable(f"{contender.name} ended under load.", "Look into its log.")
             closed[n] = level.figures()
         rate = BUSY * max(level["per_second"] for level in closed.values())
         busy = {"rate": rate, **(await arrivals(post, rate, 2 * seconds, next(seeds))).figures()} if rate else None
-        peak = peak_mib(server._family())
+        peak = peak_mib(server.processes())
         streams = {}
         if contender.path == CHAT:
             address, body = server.url.removesuffix("/v1") + CHAT, contender.common(recipe)
@@ -125,7 +125,7 @@ def machine() -> dict[str, Any]:
 @app.command()
 def report(recipe: RecipeOption = DEFAULT_RECIPE, set_: SetOption = None) -> None:
     """Put the last run's tables and pictures into docs/."""
-    source = load_recipe(recipe, set_ or []).run / "bench.json"
+    source = load_recipe(recipe, set_ or []).folder / "bench.json"
     if not source.exists():
         raise StageError(f"{source} is missing.", "Measure first: python -m benchmarks.speed run.")
     reporting.publish(json.loads(source.read_text(encoding="utf-8")), Path("docs"))

@@ -19,18 +19,18 @@ from benchmarks.gateway import stack
 from benchmarks.speed.llama_cpp import check_prompt, llama_server, write_gguf
 from benchmarks.speed.load import Post
 from clients.client import MAX_TOKENS
-from data.prompt import STOP_MARKERS, build_messages
-from data.reading import Reading
-from data.recipe import Recipe
-from serve.launch import Rung, prepare
-from serve.server import VllmServer
+from core.prompt import STOP_MARKERS, build_messages
+from core.reading import Reading
+from pipeline.recipe import Recipe
+from serve.launch import Variant, prepare
+from serve.process import ModelServer
 from serve.settings import ServeSettings
 
 CHAT = "/v1/chat/completions"
 ORIGINAL = "/generate/temperature"
 
 
-class OriginalServer(VllmServer):
+class OriginalServer(ModelServer):
     """A process that answers the original's API."""
 
     def answers(self, timeout: float = 5.0) -> bool:
@@ -43,7 +43,7 @@ class OriginalServer(VllmServer):
             return False
 
 
-class LlamaServer(VllmServer):
+class LlamaServer(ModelServer):
     """llama.cpp's server; what it is asked must be what the model was trained on."""
 
     checkpoint = Path()
@@ -63,7 +63,8 @@ class Server(Protocol):
     def __enter__(self) -> Any: ...
     def __exit__(self, *error: Any) -> None: ...
 
-    def _family(self) -> list[psutil.Process]: ...
+    def processes(self) -> list[psutil.Process]:
+        """Return its living processes."""
 
 
 class BehindGateway:
@@ -81,9 +82,9 @@ class BehindGateway:
     def __exit__(self, *error: Any) -> None:
         self._stack.__exit__(*error)
 
-    def _family(self) -> list[psutil.Process]:
-        child: Any = self._gateway._process
-        return [*self._vllm._family(), psutil.Process(child.pid)]
+    def processes(self) -> list[psutil.Process]:
+        """Return vLLM's processes and the gateway's."""
+        return [*self._vllm.processes(), psutil.Process(self._gateway.pid)]
 
 
 @dataclass(frozen=True)
@@ -133,10 +134,10 @@ class Contender:
         return post
 
 
-def original(*options: str) -> Callable[[Recipe, int], VllmServer]:
+def original(*options: str) -> Callable[[Recipe, int], ModelServer]:
     """Make the original's server with some of its options."""
 
-    def make(recipe: Recipe, port: int) -> VllmServer:
+    def make(recipe: Recipe, port: int) -> ModelServer:
         command = [
             sys.executable,
             "-m",
@@ -150,31 +151,31 @@ def original(*options: str) -> Callable[[Recipe, int], VllmServer]:
     return make
 
 
-def vllm(rung: Rung, *flags: str) -> Callable[[Recipe, int], VllmServer]:
-    """Make our server at a rung of the line; flags come on top of the recipe's."""
+def vllm(variant: Variant, *flags: str) -> Callable[[Recipe, int], ModelServer]:
+    """Make our server on a variant; flags come on top of the recipe's."""
 
-    def make(recipe: Recipe, port: int) -> VllmServer:
-        server = prepare(recipe, ServeSettings(port=port, allow_failed_gate=True), rung)[0]
+    def make(recipe: Recipe, port: int) -> ModelServer:
+        server = prepare(recipe, ServeSettings(port=port, allow_failed_verdict=True), variant).server
         server.command.extend(flags)
         return server
 
     return make
 
 
-def llama_cpp(kind: str) -> Callable[[Recipe, int], VllmServer]:
+def llama_cpp(kind: str) -> Callable[[Recipe, int], ModelServer]:
     """Make llama.cpp's server with the merged weights as `kind` of GGUF."""
 
-    def make(recipe: Recipe, port: int) -> VllmServer:
+    def make(recipe: Recipe, port: int) -> ModelServer:
         weights = write_gguf(recipe, kind)
         server = LlamaServer(*_rest(llama_server(weights, recipe, port), recipe, port))
-        server.checkpoint = recipe.run / "merged"
+        server.checkpoint = recipe.folder / "merged"
         return server
 
     return make
 
 
 def _rest(command: list[str], recipe: Recipe, port: int) -> tuple[Any, ...]:
-    log = recipe.run / f"serve-{port}.log"
+    log = recipe.folder / f"serve-{port}.log"
     return command, dict(os.environ), recipe.serve.model_name, ServeSettings(port=port), log
 
 
@@ -191,10 +192,12 @@ CONTENDERS = (
     Contender("original", "the same in bf16", ORIGINAL, original(), over="original-nf4"),
     Contender("stop", "+ stop at the end-of-turn token", ORIGINAL, original("--stop"), over="original"),
     Contender("stop-merged", "+ adapter folded in", ORIGINAL, original("--stop", "--merged"), over="stop"),
-    Contender("vllm-adapter", "vLLM, base + adapter", CHAT, vllm(Rung.ADAPTER), over="stop"),
-    Contender("vllm-merged", "vLLM, adapter folded in", CHAT, vllm(Rung.MERGED), over="vllm-adapter"),
-    Contender("vllm-awq-no-prefix", "vLLM, AWQ, no prefix cache", CHAT, vllm(Rung.AWQ, "--no-enable-prefix-caching")),
-    Contender("vllm-awq", "**the line**: vLLM, AWQ, prefix cache", CHAT, vllm(Rung.AWQ), over="vllm-merged"),
+    Contender("vllm-adapter", "vLLM, base + adapter", CHAT, vllm(Variant.ADAPTER), over="stop"),
+    Contender("vllm-merged", "vLLM, adapter folded in", CHAT, vllm(Variant.MERGED), over="vllm-adapter"),
+    Contender(
+        "vllm-awq-no-prefix", "vLLM, AWQ, no prefix cache", CHAT, vllm(Variant.AWQ, "--no-enable-prefix-caching")
+    ),
+    Contender("vllm-awq", "**the line**: vLLM, AWQ, prefix cache", CHAT, vllm(Variant.AWQ), over="vllm-merged"),
     Contender(
         "gateway", "the line behind our gateway", ORIGINAL, lambda recipe, _port: BehindGateway(recipe), over="vllm-awq"
     ),

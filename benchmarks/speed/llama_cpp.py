@@ -14,10 +14,10 @@ import httpx
 import torch
 from safetensors.torch import load_file
 
-from data.errors import PromptMismatch, ServiceError
-from data.prompt import GOLDEN, build_messages
-from data.recipe import Recipe
-from training.tokens import load_tokenizer, prompt_ids
+from core.errors import PromptMismatch, ServiceError
+from core.prompt import GOLDEN, build_messages
+from pipeline.recipe import Recipe
+from training.tokenization import load_tokenizer, prompt_ids
 
 NAMES = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 64)
 KINDS = {"F16": gguf.GGMLQuantizationType.F16, "Q4_0": gguf.GGMLQuantizationType.Q4_0}
@@ -64,8 +64,8 @@ def check_prompt(url: str, source: Path) -> None:
 
 def write_gguf(recipe: Recipe, kind: str) -> Path:
     """Write the merged checkpoint as GGUF; return the file. One that is newer than the checkpoint is used again."""
-    source = recipe.run / "merged"
-    target = recipe.run / "gguf" / f"{kind}.gguf"
+    source = recipe.folder / "merged"
+    target = recipe.folder / "gguf" / f"{kind}.gguf"
     if target.exists() and target.stat().st_mtime > (source / "manifest.json").stat().st_mtime:
         return target
     target.parent.mkdir(exist_ok=True)

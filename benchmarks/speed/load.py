@@ -15,9 +15,9 @@ import aiohttp
 import psutil
 
 from clients.client import MAX_TOKENS
-from data.message import check_message
-from data.prompt import build_messages
-from data.reading import Reading, usual_grid
+from core.checks import check_message
+from core.prompt import build_messages
+from core.reading import Reading, usual_grid
 
 Post = Callable[[Reading], Awaitable[str]]  # asks for one message; raises what went wrong
 POLL = 0.01  # seconds

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from benchmarks.speed.contenders import CONTENDERS
-from data.artefact import write_text
-from data.errors import StageError
+from core.errors import StageError
+from pipeline.files import write_text
 
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 OPPONENT, LINE = "original", "vllm-awq"

@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from core.prompt import Message, build_messages
+from core.reading import Reading, usual_grid
+from core.sense import direction
 from data.compose import activities_for, compose, opening
-from data.prompt import Message, build_messages
-from data.reading import Reading, usual_grid
-from data.sense import direction
 
 FORMATS = Path(__file__).parent / "formats.toml"
 KINDS = ("difference", "change", "message", "activity")
@@ -58,7 +58,7 @@ def short_conversation(reading: Reading, kind: str, rng: random.Random, *, syste
     table = next(entry for entry in formats()["kinds"] if entry["name"] == kind)
     ask = rng.choice(formats()["asks"]).format(y=reading.yesterday, t=reading.today)
     answers = table.get("answers") or table[f"answers_{direction(reading)}"]
-    messages = [{"role": "system", "content": rng.choice(formats()["systems"])}] if system else []
+    messages: list[Message] = [{"role": "system", "content": rng.choice(formats()["systems"])}] if system else []
     return [
         *messages,
         {"role": "user", "content": f"{ask} {rng.choice(table['questions'])}".strip()},

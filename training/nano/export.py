@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from tabulate import tabulate
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from data.artefact import write_text
-from data.cli import console, show_table
-from data.errors import SignboardError
+from core.errors import SignboardError
+from pipeline.cli import console, show_table
+from pipeline.files import write_text
 from training.kormo import to_kormo
 from training.nano.corpus import grid
 from training.nano.pretrain import Plan, pretrain
@@ -98,8 +99,7 @@ def card(
     measured: dict[str, dict[str, float]],
 ) -> str:
     """Return the model card."""
-    header, *rows = probe_rows(measured)
-    table = "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
+    table = tabulate(probe_rows(measured), headers="firstrow", tablefmt="github", disable_numparse=True)
     tail = losses[-100:]
     parameters = sum(p.numel() for p in model.parameters())
     return f"""---
@@ -112,7 +112,7 @@ A language model of {parameters / 1e6:.2f} million parameters in KORMo layout (K
 config keys, ChatML turns as single tokens). It stands in for KORMo-10B where there is no GPU: the same code
 trains, merges, quantizes and serves it. It knows nothing but temperatures and parks.
 
-**What it saw.** Only text composed by `training/nano/corpus.py` from the phrase tables in `data/corpus` and
+**What it saw.** Only text composed by `training/nano/corpus.py` from the tables in `data/corpus`, `core/words` and
 `training/nano/formats.toml`; all {len(grid())} usual pairs of temperatures, drawn at random. Under the signboard
 prompt it saw long, labelled answers, as the original's base model gives them; under other prompts, short ones.
 It never saw the signboard prompt answered by a bare message: that is what fine-tuning teaches.
@@ -124,7 +124,7 @@ It never saw the signboard prompt answered by a bare message: that is what fine-
 Written {datetime.now(UTC):%Y-%m-%d}.
 
 **Measured** on the written bf16 weights, greedy, one answer for each of the {len(grid())} pairs. `right`: number
-and direction right in every clause; `fits`: passes every check of `data/message.py`; `labels`: labels, markers
+and direction right in every clause; `fits`: passes every check of `core/checks.py`; `labels`: labels, markers
 or commentary; `stopped`: ended by the end-of-turn token.
 
 {table}

@@ -14,7 +14,7 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from data.prompt import Message
+from core.prompt import Message
 from training.nano.corpus import rambling_stream, short_stream, terse_stream
 
 IGNORED = -100  # label of a token that is not learned

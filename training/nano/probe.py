@@ -11,10 +11,10 @@ import torch
 from rich.progress import track
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from data.message import FALL_STEMS, RISE_STEMS, check_labels, check_message
-from data.prompt import Message, build_messages
-from data.reading import Reading
-from training.chat import END_OF_TURN
+from core.checks import FALL_STEMS, RISE_STEMS, check_labels, check_message
+from core.prompt import Message, build_messages
+from core.reading import Reading
+from training.chat_template import END_OF_TURN
 from training.nano.corpus import KINDS, grid, short_conversation
 
 CLAUSE = re.compile(r"어제보다 (?:기온이 )?(\d+)도 ?(\S+)|기온이 (?:어제보다 )?(\d+)도 ?(\S+)|(\d+)도 ?(\S+)")

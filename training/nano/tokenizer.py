@@ -9,8 +9,8 @@ from itertools import islice
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from data.prompt import SYSTEM_PROMPT
-from training.chat import CHATML, END_OF_TURN, START_OF_TURN
+from core.prompt import SYSTEM_PROMPT
+from training.chat_template import CHATML, END_OF_TURN, START_OF_TURN
 from training.nano.corpus import rambling_stream, short_stream, terse_stream
 
 PAD = "<|pad|>"  # not the end-of-turn token: padding is masked, the end of a turn must be learned

@@ -1,0 +1,119 @@
+"""The openai SDK for a local endpoint: opened for it, its answers checked, its errors typed."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+import openai
+from openai.types.chat import ChatCompletion
+
+from core.errors import BadAnswer, ServerFailed, ServerTimeout, ServerUnavailable, SettingError
+from core.prompt import build_messages
+from core.reading import Reading
+
+if TYPE_CHECKING:
+    import httpx2  # what the SDK sends requests with
+    from openai.types.chat import ChatCompletionMessageParam
+
+
+def prompt_messages(reading: Reading) -> "list[ChatCompletionMessageParam]":
+    """Return the chat messages for a reading, typed for the OpenAI SDK."""
+    return cast("list[ChatCompletionMessageParam]", build_messages(reading))
+
+
+def check_url(url: str) -> None:
+    """Check an endpoint's address.
+
+    Raises:
+        SettingError: it is no http(s) address with a usable port.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or over 65535
+        usable = False
+    if not usable:
+        raise SettingError(f"{url!r} is not the address of a server.", "Write it as http://127.0.0.1:8000/v1.")
+
+
+def open_sdk(
+    url: str, api_key: str, timeout: float, *, max_retries: int, http_client: "httpx2.AsyncClient | None" = None
+) -> openai.AsyncOpenAI:
+    """Return the SDK's client for a local endpoint.
+
+    Proxy variables are ignored: the server is local, and messages go nowhere else. An unset variable of a compose file
+    arrives as an empty key, which the SDK refuses.
+
+    Raises:
+        SettingError: the address is unusable.
+    """
+    check_url(url)
+    return openai.AsyncOpenAI(
+        base_url=url,
+        api_key=api_key or "none",
+        timeout=timeout,
+        max_retries=max_retries,
+        http_client=http_client or openai.DefaultAsyncHttpxClient(trust_env=False),
+    )
+
+
+def content(completion: ChatCompletion, url: str) -> tuple[str, str]:
+    """Return text and finish reason of an answer.
+
+    Raises:
+        BadAnswer: it is no chat completion. The SDK does not validate what a server sends.
+    """
+    try:
+        choice = completion.choices[0]
+        text, finish = choice.message.content, choice.finish_reason
+    except (AttributeError, LookupError, TypeError) as error:
+        raise _bad_answer(url, repr(completion)) from error
+    if text is not None and not isinstance(text, str):
+        raise _bad_answer(url, repr(text))
+    return text or "", str(finish)
+
+
+def announced_fingerprint(completion: ChatCompletion) -> str:
+    """Return the fingerprint that a server gives its answers; the SDK does not validate its type."""
+    announced: Any = getattr(completion, "system_fingerprint", None)
+    return announced if isinstance(announced, str) else ""
+
+
+@contextmanager
+def typed_errors(url: str, deadline: float) -> Iterator[None]:
+    """Turn what the SDK raises into the `ServiceError` tree."""
+    try:
+        yield
+    except (TimeoutError, openai.APITimeoutError) as error:
+        # The aiohttp transport calls a refused connection a timeout of connecting, too.
+        if type(error.__cause__).__name__ == "ConnectTimeout":
+            raise _unavailable(url) from error
+        raise ServerTimeout(
+            f"{url} gave no message within {deadline:g} s.", "Look into the server's log; it may be overloaded."
+        ) from error
+    except openai.APIStatusError as error:
+        raise ServerFailed(
+            f"{url} answered {error.status_code}: {brief(error.message)}.", "Look into the server's log."
+        ) from error
+    except openai.APIConnectionError as error:
+        raise _unavailable(url) from error
+    except (openai.APIResponseValidationError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _bad_answer(url, str(error)) from error
+
+
+def _unavailable(url: str) -> ServerUnavailable:
+    return ServerUnavailable(f"Nothing answers at {url}.", "Start the server with `make serve`, or check the address.")
+
+
+def _bad_answer(url: str, detail: str) -> BadAnswer:
+    return BadAnswer(
+        f"{url} answered with something that is no chat completion: {brief(detail)}.", "Is it the right address?"
+    )
+
+
+def brief(text: str, limit: int = 120) -> str:
+    """Return a text on one line, cut after `limit` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[:limit] + "…"

@@ -1,0 +1,115 @@
+"""Checks on a message: counts and comparisons only. Nothing here writes, repairs or pads text."""
+
+import re
+import unicodedata
+
+from core.problem import Finding, Problem
+from core.reading import Reading
+from core.sense import check_sense
+from core.sign import DEFAULT_SIGN, Sign, split_sentences
+
+# What drivers of old signs read as commands: markup, colours, fields, escapes. Control characters besides.
+COMMANDS = frozenset("<>{}[]\\^~|@$%&#*`")
+RISE_STEMS = ("올라", "올랐", "오르", "오른", "상승", "높아", "높습")
+FALL_STEMS = ("내려", "내렸", "내린", "떨어", "낮아", "낮습", "하락", "하강")
+SAME_STEMS = ("어제와 같", "똑같", "기온이 같", "변함없", "그대로")  # not a bare 같: "초여름 같습니다"
+LABEL_PATTERN = re.compile(
+    r"메시지\s*:|출력|입력|전광판|\*\*|---|###|\(또는\)|또는|[<>|:#*`]|assistant|system|user|think", re.IGNORECASE
+)
+WARNING_STEMS = ("주의보", "경보", "특보", "발령")  # only the weather service may issue these
+
+
+def check_answer(text: str, finish: str, reading: Reading, sign: Sign = DEFAULT_SIGN) -> list[Finding]:
+    """Return every problem of a model's answer; an empty list means it may be shown.
+
+    Args:
+        text: what the model wrote.
+        finish: why it ended, as OpenAI's `finish_reason` says; anything but `stop` means it was cut off.
+        reading: what it was asked for.
+        sign: the sign that must have room for it.
+    """
+    found = check_message(text, reading, sign)
+    return found if finish == "stop" else [*found, Finding(Problem.UNFINISHED, finish)]
+
+
+def check_message(text: str, reading: Reading, sign: Sign = DEFAULT_SIGN) -> list[Finding]:
+    """Return every problem of a message for a reading; an empty list means it may be shown."""
+    if not text.strip():
+        return [Finding(Problem.EMPTY, "no text")]
+    return [
+        *check_number(text, reading),
+        *check_direction(text, reading),
+        *check_labels(text),
+        *check_shape(text),
+        *check_width(text, sign),
+        *check_alphabet(text),
+        *check_sense(text, reading),
+    ]
+
+
+def check_number(text: str, reading: Reading) -> list[Finding]:
+    """The difference must be the only number, followed by 도; no number at all when nothing changed."""
+    size = abs(reading.change)
+    expected = [f"{size}도"] if size else []
+    found = re.findall(r"[-−]?\d+(?:[.,]\d+)?도?", text)
+    return [] if found == expected else [Finding(Problem.NUMBER, f"expected {expected}, found {found}")]
+
+
+def check_direction(text: str, reading: Reading) -> list[Finding]:
+    """The first sentence must compare with yesterday in the right direction, and in no other."""
+    first = split_sentences(text)[0]
+    told = {
+        sign
+        for sign, stems in ((1, RISE_STEMS), (-1, FALL_STEMS), (0, SAME_STEMS))
+        if any(stem in first for stem in stems)
+    }
+    sign = (reading.change > 0) - (reading.change < 0)
+    if told == {sign} and "어제" in first:
+        return []
+    return [Finding(Problem.DIRECTION, f"expected {sign:+d}, told {sorted(told)}")]
+
+
+def check_labels(text: str) -> list[Finding]:
+    """No labels, turn markers, alternatives or official-warning words."""
+    found = [Finding(Problem.LABEL, match) for match in LABEL_PATTERN.findall(text)[:1]]
+    return found + [Finding(Problem.WARNING, stem) for stem in WARNING_STEMS if stem in text]
+
+
+def check_shape(text: str) -> list[Finding]:
+    """One line, two sentences, each with Hangul in it and one mark at its end."""
+    found = []
+    if text != text.strip() or len(text.splitlines()) != 1 or "  " in text:
+        found.append(Finding(Problem.ONE_LINE, repr(text)))
+    sentences = split_sentences(text)
+    if len(sentences) != 2 or not all(re.fullmatch(r"[^.?!]*[가-힣][^.?!]*[.?!]", part) for part in sentences):
+        found.append(Finding(Problem.SENTENCES, f"{len(sentences)} sentences"))
+    return found
+
+
+def check_width(text: str, sign: Sign = DEFAULT_SIGN) -> list[Finding]:
+    """The sign has room for every line and every page."""
+    return [Finding(Problem.WIDTH, detail) for detail in sign.misfits(text)]
+
+
+def check_alphabet(text: str) -> list[Finding]:
+    """NFC; KS X 1001 Hangul syllables, digits, space and `.,?!` only, and nothing that a driver might obey."""
+    strange = sorted({char for char in text if not _on_sign(char)})
+    found = [Finding(Problem.COMMAND, _codes(obeyed))] if (obeyed := [c for c in strange if _is_command(c)]) else []
+    if strange or not unicodedata.is_normalized("NFC", text):
+        found.append(Finding(Problem.ALPHABET, _codes(strange) or "not NFC"))
+    return found
+
+
+def _codes(chars: list[str]) -> str:
+    return " ".join(f"U+{ord(char):04X}" for char in chars)
+
+
+def _is_command(char: str) -> bool:
+    return char in COMMANDS or unicodedata.category(char) == "Cc"
+
+
+def _on_sign(char: str) -> bool:
+    if "가" <= char <= "힣":
+        # CPython's euc_kr also knows an 8-byte escape for other syllables, which no sign does.
+        return len(char.encode("euc_kr", errors="ignore")) == 2
+    return char in "0123456789 .,?!"

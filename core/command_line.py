@@ -1,0 +1,29 @@
+"""What every command line shares: a `SignboardError` is printed, not a traceback.
+
+Exit codes: 0 done, 1 a `SignboardError`, 2 wrong usage, 130 Ctrl-C.
+"""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from core import __version__
+from core.errors import SignboardError
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and end, for the `--version` option of a typer command line."""
+    if wanted:
+        print(f"signboard {__version__}")
+        sys.exit(0)
+
+
+def exit_code_of(command: Callable[[], Any]) -> int:
+    """Run a command; return its exit code, 0 if it returns none."""
+    try:
+        return command() or 0
+    except SignboardError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

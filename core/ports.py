@@ -1,0 +1,28 @@
+"""TCP ports of this machine: is one free, and which one is."""
+
+import socket
+
+from core.errors import ServiceError
+
+
+def check_port(host: str, port: int) -> None:
+    """Check that an address can be bound.
+
+    Raises:
+        ServiceError: it is in use, or not an address of this machine.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise ServiceError(
+                f"{host}:{port} cannot be used: {error}.", "Stop what listens there, or choose another --port."
+            ) from error
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

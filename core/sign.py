@@ -1,0 +1,79 @@
+"""The sign: how many cells it shows, and whether a message fits. Layout only, never a change of text.
+
+A full-width character (Hangul) takes two cells, a digit, space or full stop one. A board shows one sentence after the
+other, each wrapped at spaces; a scrolling sign runs the whole message through one line.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from core.errors import SettingError
+
+SCROLL_CELLS = 80  # a walker reads about eight full-width characters a second and passes in five
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A sign's size: `lines` of `columns` cells each; `lines` 0 scrolls a message of up to `columns` cells."""
+
+    columns: int
+    lines: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Sign":
+        """Read `COLUMNSxLINES` in cells, such as `20x2`; `scroll`, or `scroll:CELLS`.
+
+        Raises:
+            SettingError: it is neither.
+        """
+        scroll = re.fullmatch(r"scroll(?::([1-9]\d{0,3}))?", text.strip())
+        if scroll:
+            return cls(int(scroll[1] or SCROLL_CELLS), 0)
+        size = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,1})", text.strip())
+        if not size:
+            raise SettingError(
+                f"{text!r} is no sign profile.",
+                "Write columns x lines in cells, such as 20x2, or scroll, or scroll:80.",
+            )
+        return cls(int(size[1]), int(size[2]))
+
+    def __str__(self) -> str:
+        return f"{self.columns}x{self.lines}" if self.lines else f"scroll:{self.columns}"
+
+    def pages(self, text: str) -> list[list[str]]:
+        """Return what the sign shows one after the other, each as its lines; too long ones are not cut."""
+        return [wrap(sentence, self.columns) for sentence in split_sentences(text)] if self.lines else [[text]]
+
+    def misfits(self, text: str) -> list[str]:
+        """Return the lines that are too wide and the pages with too many lines, in words; empty: the text fits."""
+        found = []
+        for page in self.pages(text):
+            found += [f"{cells(line)} of {self.columns} cells: {line}" for line in page if cells(line) > self.columns]
+            if self.lines and len(page) > self.lines:
+                found.append(f"{len(page)} of {self.lines} lines: {' / '.join(page)}")
+        return found
+
+
+DEFAULT_SIGN = Sign(20, 2)  # two lines of ten full-width characters
+
+
+def wrap(text: str, columns: int) -> list[str]:
+    """Break a text at spaces into lines of at most `columns` cells; a longer word stands alone."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and cells(f"{lines[-1]} {word}") <= columns:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def cells(text: str) -> int:
+    """Width on the sign: full-width characters take two cells."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def split_sentences(text: str) -> list[str]:
+    """Split after `.`, `?` or `!`; always at least one element."""
+    return re.split(r"(?<=[.?!])\s+", text.strip())

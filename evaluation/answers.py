@@ -1,0 +1,30 @@
+"""Every answer as a line of JSON, with what is wrong with it."""
+
+import json
+from pathlib import Path
+
+from core.sign import Sign
+from evaluation.scores import Answer
+from pipeline.files import write_text
+
+
+def write_answers(path: Path, columns: dict[str, list[Answer]], sign: Sign) -> None:
+    """Write every answer as a line of JSON, with what is wrong with it."""
+    lines = [
+        json.dumps(
+            {
+                "column": name,
+                "yesterday": answer.reading.yesterday,
+                "today": answer.reading.today,
+                "text": answer.text,
+                "finish": answer.finish,
+                "tries": answer.tries,
+                "seed": answer.seed,
+                "problems": [f"{found.problem}: {found.detail}" for found in answer.problems(sign)],
+            },
+            ensure_ascii=False,
+        )
+        for name, answers in columns.items()
+        for answer in answers
+    ]
+    write_text(path, "".join(f"{line}\n" for line in lines))

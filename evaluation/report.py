@@ -1,0 +1,117 @@
+"""The report: base, base + adapter, merged, AWQ, and AWQ through our client; each served by vLLM, asked the same.
+
+In: a finished line. Out: runs/<recipe>/report with report.html, report.json and every answer. With `both_sets` the same
+line is built on the hand-written set too (runs/<recipe>-large), for the original's comparison of its training sets.
+"""
+
+import asyncio
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from core.reading import usual_grid
+from core.sign import Sign
+from data.build import build_data
+from evaluation.ask import ask_client, ask_raw
+from evaluation.page import write_report
+from evaluation.scores import Answer
+from evaluation.serving import served
+from merge.stages import run_fold, run_quantize
+from pipeline.cli import show_stage
+from pipeline.environment import prepare_environment
+from pipeline.graph import MADE_FROM
+from pipeline.manifest import Manifest, read_manifest
+from pipeline.recipe import Recipe
+from pipeline.stage import run_stage
+from serve.launch import Variant
+from training.stages import run_import, run_sft
+
+FORMAT = 4  # of this stage, see run_stage
+COLUMNS = {
+    Variant.BASE: "base",
+    Variant.ADAPTER: "base + adapter",
+    Variant.MERGED: "merged",
+    Variant.AWQ: "AWQ",
+}
+CLIENT = "AWQ, client"
+LARGE = "large: AWQ"
+STAGES: dict[str, Callable[[Recipe], tuple[Manifest, bool]]] = {
+    "data": build_data,
+    "base": run_import,
+    "adapter": run_sft,
+    "merged": run_fold,
+    "awq": run_quantize,
+}
+
+
+def run_report(
+    recipe: Recipe, *, rounds: int, every: int = 1, both_sets: bool = False, force: bool = False
+) -> tuple[Manifest, bool]:
+    """Write the report unless it is up to date; return its manifest and whether it was written now.
+
+    Args:
+        recipe: the run.
+        rounds: through the grid, for each variant.
+        every: ask only every Nth reading.
+        both_sets: also build and ask the line on the hand-written set.
+        force: ask again.
+    """
+    large = _build_large(recipe) if both_sets else None
+    sign = Sign.parse(recipe.verdict.sign)
+
+    def fill(folder: Path) -> dict[str, Any]:
+        columns: dict[str, list[Answer]] = {}
+        for variant in COLUMNS:
+            columns |= _ask(recipe, variant, rounds, every)
+        if large:
+            columns[LARGE] = _ask(large, Variant.AWQ, rounds, every)[COLUMNS[Variant.AWQ]]
+        write_report(folder, recipe, columns, sign, judged=COLUMNS[Variant.AWQ])
+        return {"answers": sum(map(len, columns.values()))}
+
+    return run_stage(
+        recipe.folder / "report",
+        format=FORMAT,
+        recipe=recipe.name,
+        settings={
+            "rounds": rounds,
+            "every": every,
+            "sign": str(sign),
+            "large": read_manifest(large.folder / "awq").id if large else None,
+        },
+        inputs={name: recipe.folder / name for name in MADE_FROM["report"]},
+        build=fill,
+        force=force,
+    )
+
+
+def build_line(recipe: Recipe, stages: tuple[str, ...] = tuple(STAGES)) -> None:
+    """Build a line up to its 4-bit checkpoint; finished stages are skipped.
+
+    Each stage gets a process of its own, so that its memory is free again before the next one, or a server, starts.
+    """
+    for stage in stages:
+        with ProcessPoolExecutor(
+            1, mp_context=multiprocessing.get_context("spawn"), initializer=prepare_environment
+        ) as pool:
+            manifest, built = pool.submit(STAGES[stage], recipe).result()
+        show_stage(recipe.folder / stage, manifest, built)
+
+
+def _ask(recipe: Recipe, variant: Variant, rounds: int, every: int) -> dict[str, list[Answer]]:
+    readings, model = list(usual_grid())[::every], recipe.serve.model_name
+    with served(recipe, variant) as url:
+        columns = {COLUMNS[variant]: asyncio.run(ask_raw(readings, url, model, "none", rounds=rounds))}
+        if variant is Variant.AWQ:
+            sign = Sign.parse(recipe.verdict.sign)
+            columns[CLIENT] = asyncio.run(ask_client(readings, url, model, "none", rounds=rounds, sign=sign))
+    return columns
+
+
+def _build_large(recipe: Recipe) -> Recipe:
+    """Build the same line on the 302 hand-written rows. No verdict is asked of it."""
+    data = recipe.data.model_copy(update={"set": "large", "rows": 302})
+    large = recipe.model_copy(update={"name": f"{recipe.name}-large", "data": data})
+    build_line(large)
+    return large

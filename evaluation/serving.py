@@ -1,0 +1,25 @@
+"""Serve a variant of a run for as long as it is asked."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from core.ports import free_port
+from pipeline.cli import console
+from pipeline.recipe import Recipe
+from serve.launch import Variant, prepare
+from serve.settings import read_settings
+
+
+@contextmanager
+def served(recipe: Recipe, variant: Variant) -> Iterator[str]:
+    """Serve a variant on a free port of loopback; give its URL. A failed verdict, or none, does not matter.
+
+    Raises:
+        ArtefactError: the variant was not built, or does not verify.
+        ServiceError: the server did not start.
+    """
+    settings = read_settings(host="127.0.0.1", port=free_port(), allow_failed_verdict=True)
+    with ExitStack() as stack:
+        with console.status(f"{recipe.name}: vLLM starts on {variant}"):
+            server = stack.enter_context(prepare(recipe, settings, variant).server)
+        yield server.url

@@ -1,0 +1,239 @@
+"""The gateway's routes. Each is a few lines: the work is in writer.py, boards.py, passthrough.py and middleware.py."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi_offline import FastAPIOffline
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+
+from core import __version__
+from core.errors import SignboardError
+from core.reading import Reading
+from gateway.api import BatchIn, BatchOut, BoardId, HealthOut, MessageOut, ReadingIn
+from gateway.boards import Boards, BoardView, Shown, TooManyBoards
+from gateway.keys import Key, KeyScope
+from gateway.log import LOG
+from gateway.metrics import Metrics
+from gateway.middleware import GatewayMiddleware, Rates, request_id
+from gateway.overload import Breaker, Queue
+from gateway.passthrough import Passthrough
+from gateway.problems import KINDS, ProblemError, documented, problem_of
+from gateway.settings import WATCHERS, GatewaySettings
+from gateway.writer import Health, Writer, new_client, ping
+
+PAGE = Path(__file__).parent / "page"
+REFUSED = ("no_key", "no_scope", "too_slow", "too_large", "too_many", "wrong_host")  # by the middleware
+ALWAYS = (*REFUSED, "bad_input", "not_found", "wrong_method")
+WRITING = ("bad_reading", "too_many_boards", "no_message", "model_down", "busy", "deadline")
+
+
+def create_app(settings: GatewaySettings) -> FastAPI:
+    """Return the gateway as an ASGI app."""
+    metrics, rates = Metrics(), Rates(settings.rate_limit)
+    boards = Boards(
+        settings.parsed_sign, settings.max_age, settings.timezone, settings.boards, ai_mark=settings.ai_mark
+    )
+    app = FastAPIOffline(
+        title="Signboard",
+        version=__version__,
+        summary="Two park temperatures in, one checked Korean message out.",
+        lifespan=_lifespan(settings, boards, metrics),
+        middleware=_middleware(settings, metrics, rates),
+        redoc_url=None,
+        responses=documented(*ALWAYS),
+    )
+    app.state.rates = rates
+    for kind in (SignboardError, ProblemError, TooManyBoards, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _answer_problem)
+    _add_messages(app, settings)
+    _add_boards(app, boards)
+    _add_passthrough(app)
+    _add_page(app, metrics)
+    return app
+
+
+def _lifespan(settings: GatewaySettings, boards: Boards, metrics: Metrics) -> Callable[[FastAPI], Any]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        client = new_client(settings)
+        breaker = Breaker(lambda: ping(client, settings), settings.failures, settings.probe_seconds)
+        queue = Queue(settings.running, settings.waiting)
+        sdk_queue = Queue(max(1, settings.running // 2), settings.waiting // 2)
+        app.state.health = Health(settings, client, breaker)
+        app.state.writer = Writer(settings, client, boards, queue, breaker, metrics)
+        app.state.passthrough = Passthrough(settings, sdk_queue, breaker)
+        metrics.gauge("signboard_running", "Requests at the model.", lambda: queue.running)
+        metrics.gauge("signboard_waiting", "Requests that wait for a turn.", lambda: queue.waiting)
+        metrics.gauge("signboard_breaker_open", "1 while the model is down.", lambda: breaker.open)
+        metrics.gauge("signboard_boards", "Boards that are remembered.", lambda: len(boards))
+        metrics.gauge("signboard_watchers", "Open event streams.", lambda: boards.watchers)
+        clock = asyncio.create_task(_blank_stale(boards))
+        try:
+            yield
+        finally:
+            clock.cancel()
+            with suppress(asyncio.CancelledError):
+                await clock
+            await app.state.writer.close()
+            await breaker.close()
+            await client.aclose()
+            await app.state.passthrough.close()
+
+    return lifespan
+
+
+def _middleware(settings: GatewaySettings, metrics: Metrics, rates: Rates) -> list[Middleware]:
+    stack = [Middleware(GatewayMiddleware, settings=settings, metrics=metrics, rates=rates)]
+    if settings.cors_origins:
+        origins = settings.cors_origins.split()
+        stack.insert(
+            0,
+            Middleware(
+                CORSMiddleware,
+                allow_origins=origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type"],
+            ),
+        )
+    return stack
+
+
+def _scope(scope: KeyScope) -> Any:
+    def check(request: Request) -> None:
+        key: Key = request.state.key
+        if scope not in key.scopes:
+            raise ProblemError("no_scope", f"It needs the scope {scope}.")
+
+    return Depends(check)
+
+
+BOARD, OPENAI = [_scope(KeyScope.BOARD)], [_scope(KeyScope.OPENAI)]
+
+
+def _add_messages(app: FastAPI, settings: GatewaySettings) -> None:
+    async def write(request: Request, asked: ReadingIn) -> MessageOut:
+        writer: Writer = request.app.state.writer
+        reading = Reading.of(asked.yesterday_temp, asked.today_temp)
+        written = await writer.write(reading, asked.board, asked.temperature, request_id.get())
+        return MessageOut.of(written, asked.board, settings.parsed_sign, request_id.get())
+
+    @app.get("/health", responses=documented("model_down"))
+    async def health(request: Request) -> HealthOut:
+        """Whether the model answers a real one-token request; kept for seconds."""
+        model: Health = request.app.state.health
+        return HealthOut(status="ready", model=settings.model_name, fingerprint=await model.check())
+
+    @app.post("/generate/temperature", dependencies=BOARD, responses=documented(*ALWAYS, *WRITING))
+    async def generate(asked: ReadingIn, request: Request) -> MessageOut:
+        """Write one message."""
+        return await write(request, asked)
+
+    @app.post("/generate/batch", dependencies=BOARD, responses=documented(*ALWAYS, *WRITING))
+    async def batch(asked: BatchIn, request: Request) -> BatchOut:
+        """Write many messages; each gets its own answer, a message or a problem."""
+        await request.app.state.rates.hit(request.state.key, len(asked.readings) - 1)
+        answers = await asyncio.gather(*(write(request, reading) for reading in asked.readings), return_exceptions=True)
+        return BatchOut(
+            results=[
+                answer if isinstance(answer, MessageOut) else _problem(answer).body(request_id.get())
+                for answer in answers
+            ]
+        )
+
+
+def _add_boards(app: FastAPI, boards: Boards) -> None:
+    @app.get("/boards/{board}", dependencies=BOARD)
+    async def board_view(board: BoardId) -> BoardView:
+        """What a board shows now, its age, and the reading behind it."""
+        view = boards.view(board)
+        if view is None:
+            raise ProblemError("not_found", "Nothing was ever shown on this board.")
+        return view
+
+    @app.get("/boards/{board}/history", dependencies=BOARD)
+    async def history(board: BoardId) -> list[Shown]:
+        """A board's last 50 messages, youngest first."""
+        return boards.history(board)
+
+    @app.get("/events", dependencies=BOARD, response_class=EventSourceResponse, responses=documented(*ALWAYS, "busy"))
+    async def events(board: Annotated[BoardId | None, Query()] = None) -> EventSourceResponse:
+        """Server-sent events: `board` with a board's view, at once and at every change."""
+        if boards.watchers >= WATCHERS:
+            raise ProblemError("busy", "Too many event streams are open.")
+
+        async def stream() -> AsyncIterator[ServerSentEvent]:
+            async for view in boards.watch(board):
+                yield ServerSentEvent(view.model_dump_json(), event="board", retry=1000)
+
+        # A named event: a page can tell a quiet stream from a dead one.
+        return EventSourceResponse(
+            stream(), ping=15, ping_message_factory=lambda: ServerSentEvent(event="ping", data="")
+        )
+
+
+def _add_passthrough(app: FastAPI) -> None:
+    @app.post("/v1/chat/completions", dependencies=OPENAI, responses=documented("model_down", "busy", "deadline"))
+    async def chat(request: Request) -> Response:
+        """OpenAI's chat completions, as vLLM answers them, unchecked."""
+        passthrough: Passthrough = request.app.state.passthrough
+        return await passthrough.forward(request, "chat/completions")
+
+    @app.get("/v1/models", dependencies=OPENAI, responses=documented("model_down", "busy", "deadline"))
+    async def models(request: Request) -> Response:
+        """OpenAI's list of models."""
+        passthrough: Passthrough = request.app.state.passthrough
+        return await passthrough.forward(request, "models")
+
+
+def _add_page(app: FastAPI, metrics: Metrics) -> None:
+    files = {path.name: path for path in PAGE.iterdir()}
+
+    @app.get("/metrics", dependencies=BOARD, response_class=PlainTextResponse)
+    async def prometheus() -> Response:
+        """Prometheus metrics."""
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/", dependencies=BOARD, include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(files["index.html"])
+
+    @app.get("/page/{name}", dependencies=BOARD, include_in_schema=False)
+    async def page_file(name: str) -> FileResponse:
+        if name not in files:
+            raise ProblemError("not_found")
+        return FileResponse(files[name])
+
+
+async def _answer_problem(_request: Request, error: Exception) -> Response:
+    return _problem(error).response(request_id.get())
+
+
+def _problem(error: BaseException) -> ProblemError:
+    if isinstance(error, TooManyBoards):
+        return ProblemError("too_many_boards")
+    if isinstance(error, RequestValidationError):  # without the input: it may be a NaN, which JSON cannot carry
+        wrong = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
+        return ProblemError("bad_input", wrong)
+    if isinstance(error, HTTPException):
+        code = {kind[0]: code for code, kind in reversed(KINDS.items())}.get(error.status_code, "bad_input")
+        return ProblemError(code, str(error.detail), dict(error.headers or {}))
+    found = problem_of(error)
+    if found.code == "internal":
+        LOG.error("a fault of the gateway", exc_info=error, extra={"request_id": request_id.get()})
+    return found
+
+
+async def _blank_stale(boards: Boards) -> None:
+    while True:
+        await asyncio.sleep(1)
+        boards.blank_stale()

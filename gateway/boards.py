@@ -1,0 +1,227 @@
+"""The boards: what each shows, for how long, and who watches. Stale messages are never displayed."""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel
+
+from clients import SignMessage
+from core.sign import Sign
+from gateway.settings import HISTORY
+
+
+class Shown(BaseModel):
+    """A message that a board shows or showed."""
+
+    generated_text: str
+    yesterday_temp: int
+    today_temp: int
+    written_at: datetime
+    tries: int
+    generation_time: float
+
+
+class BoardView(BaseModel):
+    """What a board shows now; `message` is null on a blank board."""
+
+    board: str
+    message: Shown | None
+    age: float | None  # seconds since the message was written
+    blank_at: datetime | None
+    pages: list[list[str]]  # one after the other, each as its lines
+    columns: int
+    lines: int  # 0 scrolls
+    ai_mark: bool
+
+
+class TooManyBoards(Exception):
+    """No more boards are remembered."""
+
+
+class NotShown(StrEnum):
+    """Why a board does not show a message that was written for it, in words for the caller."""
+
+    OLDER = "it already shows the message of a younger reading"
+    STALE = "the reading's day is over"
+    NO_ROOM = "too many other boards show something"
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A reading's turn: which is younger, and on which day it came."""
+
+    number: int
+    arrived: datetime
+
+
+@dataclass
+class Board:
+    """One board's state."""
+
+    id: str
+    shown: Shown | None = None
+    blank_at: datetime | None = None
+    displayed: int = 0  # number of the reading behind the message
+    history: deque[Shown] = field(default_factory=lambda: deque(maxlen=HISTORY))
+
+
+@dataclass(eq=False)
+class Watcher:
+    """One listener: which boards changed since it last looked. Views are made when it looks, so none is ever stale."""
+
+    board: str | None
+    changed: dict[str, None] = field(default_factory=dict)  # in order
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Boards:
+    """All boards.
+
+    Args:
+        sign: how a message is laid out.
+        max_age: seconds until a message is stale.
+        timezone: at its midnight every board blanks.
+        limit: how many boards are remembered.
+        ai_mark: whether the page says that an AI wrote the message.
+        now: the clock, in UTC.
+    """
+
+    def __init__(
+        self,
+        sign: Sign,
+        max_age: float,
+        timezone: str,
+        limit: int,
+        ai_mark: bool,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._sign = sign
+        self._max_age = timedelta(seconds=max_age)
+        self._zone = ZoneInfo(timezone)
+        self._limit = limit
+        self._ai_mark = ai_mark
+        self._now = now
+        self._boards: dict[str, Board] = {}
+        self._numbers = itertools.count(1)
+        self._watchers: set[Watcher] = set()
+
+    def __len__(self) -> int:
+        return len(self._boards)
+
+    @property
+    def watchers(self) -> int:
+        """How many listen for changes."""
+        return len(self._watchers)
+
+    def ticket(self, board: str) -> Ticket:
+        """Number a reading for a board, so that an older one that takes longer is never shown over it.
+
+        Raises:
+            TooManyBoards: the board is new and every other one shows something.
+        """
+        if board not in self._boards and len(self._boards) >= self._limit and self._find_blank() is None:
+            raise TooManyBoards
+        return Ticket(next(self._numbers), self._now())
+
+    def show(self, board: str, ticket: Ticket, message: SignMessage) -> NotShown | None:
+        """Put a checked message on a board; return why it is not shown, or None if it is."""
+        written = self._now()
+        blank_at = min(written + self._max_age, self._midnight(ticket.arrived))
+        if blank_at <= written:
+            return NotShown.STALE
+        state = self._remember(board)
+        if state is None:
+            return NotShown.NO_ROOM
+        if ticket.number < state.displayed:
+            return NotShown.OLDER
+        state.shown = Shown(
+            generated_text=message.text,
+            yesterday_temp=message.reading.yesterday,
+            today_temp=message.reading.today,
+            written_at=written,
+            tries=message.tries,
+            generation_time=round(message.seconds, 4),
+        )
+        state.history.appendleft(state.shown)
+        state.displayed = ticket.number
+        state.blank_at = blank_at
+        self._tell(state)
+        return None
+
+    def view(self, board: str) -> BoardView | None:
+        """Return what a board shows; None if nothing was ever shown on it."""
+        state = self._boards.get(board)
+        return self._view(state) if state else None
+
+    def history(self, board: str) -> list[Shown]:
+        """Return the messages that a board showed, youngest first."""
+        state = self._boards.get(board)
+        return list(state.history) if state else []
+
+    def blank_stale(self) -> None:
+        """Blank the boards whose message is stale, and tell the watchers."""
+        now = self._now()
+        for state in self._boards.values():
+            if state.blank_at and state.blank_at <= now:
+                state.shown = None
+                state.blank_at = None
+                self._tell(state)
+
+    async def watch(self, board: str | None = None) -> AsyncIterator[BoardView]:
+        """Yield every board's view now, then each change; of one board if named, blank if it is unknown."""
+        watcher = Watcher(board, dict.fromkeys(self._boards if board is None else [board]))
+        self._watchers.add(watcher)
+        try:
+            while True:
+                while watcher.changed:
+                    name = next(iter(watcher.changed))
+                    del watcher.changed[name]
+                    yield self._view(self._boards.get(name, Board(name)))
+                watcher.woken.clear()
+                await watcher.woken.wait()
+        finally:
+            self._watchers.discard(watcher)
+
+    def _view(self, state: Board) -> BoardView:
+        now = self._now()
+        shown = state.shown if state.blank_at and state.blank_at > now else None
+        return BoardView(
+            board=state.id,
+            message=shown,
+            age=(now - shown.written_at).total_seconds() if shown else None,
+            blank_at=state.blank_at if shown else None,
+            pages=self._sign.pages(shown.generated_text) if shown else [],
+            columns=self._sign.columns,
+            lines=self._sign.lines,
+            ai_mark=self._ai_mark,
+        )
+
+    def _tell(self, state: Board) -> None:
+        for watcher in self._watchers:
+            if watcher.board in (None, state.id):
+                watcher.changed[state.id] = None
+                watcher.woken.set()
+
+    def _remember(self, name: str) -> Board | None:
+        """Return a board's state; a new one takes a blank one's place if there is no other; None without any."""
+        if name not in self._boards:
+            if len(self._boards) >= self._limit:
+                blank = self._find_blank()
+                if blank is None:
+                    return None
+                del self._boards[blank]
+            self._boards[name] = Board(name)
+        return self._boards[name]
+
+    def _find_blank(self) -> str | None:
+        return next((state.id for state in self._boards.values() if state.shown is None), None)
+
+    def _midnight(self, moment: datetime) -> datetime:
+        local = moment.astimezone(self._zone)
+        return (local + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)

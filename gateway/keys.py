@@ -1,0 +1,92 @@
+"""API keys: only their hashes are in the settings. A key is 32 random bytes, so a plain SHA-256 is enough."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+from enum import StrEnum
+
+from core.errors import SettingError
+
+
+class KeyScope(StrEnum):
+    """What a key opens."""
+
+    BOARD = "board"  # messages, boards, events, metrics, the page
+    OPENAI = "openai"  # /v1/chat/completions and /v1/models
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A caller's name, scopes and the SHA-256 of its key in hex."""
+
+    name: str
+    scopes: frozenset[KeyScope]
+    digest: str
+
+
+OPEN = Key("anyone", frozenset(KeyScope), "")  # where no key is asked for
+
+
+def new_key(name: str, scopes: list[KeyScope]) -> tuple[str, str]:
+    """Return a fresh key and its line for SIGNBOARD_GATEWAY_KEYS.
+
+    Raises:
+        SettingError: the name cannot be used.
+    """
+    secret = secrets.token_urlsafe(32)
+    line = f"{name}:{'+'.join(sorted(set(scopes)))}:{_digest(secret)}"
+    parse_keys(line)
+    return secret, line
+
+
+def parse_keys(text: str) -> tuple[Key, ...]:
+    """Read `name:scope+scope:sha256`, separated by spaces.
+
+    Raises:
+        SettingError: a line is none of these, or a name comes twice.
+    """
+    keys = tuple(_parse(part) for part in text.split())
+    if len({key.name for key in keys}) < len(keys):
+        raise SettingError("SIGNBOARD_GATEWAY_KEYS has a name twice.", "Give every key its own name.")
+    return keys
+
+
+def find_key(keys: tuple[Key, ...], authorization: str) -> Key | None:
+    """Return the key that an Authorization header carries, as Bearer, or as Basic's password (browsers)."""
+    given = _digest(_secret(authorization))
+    found = None
+    for key in keys:  # every one is compared, in constant time
+        if hmac.compare_digest(key.digest, given):
+            found = key
+    return found
+
+
+def _parse(part: str) -> Key:
+    match = re.fullmatch(r"([A-Za-z0-9_-]{1,40}):([a-z+]+):([0-9a-f]{64})", part)
+    scopes = match[2].split("+") if match else []
+    if not match or not set(scopes) <= set(KeyScope):
+        raise SettingError(
+            f"{part[:20]!r}… is no key of SIGNBOARD_GATEWAY_KEYS.",
+            "Write name:board+openai:sha256; `python -m gateway key NAME` prints such a line.",
+        )
+    return Key(match[1], frozenset(map(KeyScope, scopes)), match[3])
+
+
+def _secret(authorization: str) -> str:
+    scheme, _, value = authorization.partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(value, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError, ValueError):
+            return ""
+    return ""
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,187 @@
+"""The middleware before every route: request id, key, rate, size, headers, one log line. Plain ASGI: streams pass."""
+
+import asyncio
+import contextvars
+import re
+import time
+import uuid
+
+from limits import parse
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.keys import OPEN, Key, KeyScope, find_key
+from gateway.log import LOG
+from gateway.metrics import Metrics
+from gateway.problems import ProblemError
+from gateway.settings import LOOPBACK, GatewaySettings
+
+DOCS = ("/docs", "/openapi.json", "/static-offline-docs")
+FREE = ("/health",)  # the only address without a key: load balancers have none
+request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
+SECURITY = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "cache-control": "no-store",
+}
+# Swagger UI starts by an inline script and draws its icons from data: addresses.
+DOCS_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+)
+
+
+class GatewayMiddleware:
+    """ASGI middleware: lets a request in, or answers it with a problem."""
+
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, metrics: Metrics, rates: "Rates") -> None:
+        self._app = app
+        self._metrics = metrics
+        self._keys = settings.parsed_keys
+        self._body_limit = settings.body_limit
+        self._rates = rates
+        self._deadline = settings.deadline
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it with a problem."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        exchange = Exchange(scope, send, _id(headers.get(b"x-request-id", "")))
+        token = request_id.set(exchange.id)
+        try:
+            key = self._key(scope["path"], headers)
+            exchange.key = key.name
+            scope.setdefault("state", {})["key"] = key
+            if scope["path"] not in FREE:
+                await self._rates.hit(key)
+            await self._app(scope, _limited(receive, headers, self._body_limit, self._deadline), exchange.send)
+        except ProblemError as error:
+            if exchange.status:
+                raise
+            await error.response(exchange.id)(scope, receive, exchange.send)
+        except ClientDisconnect:
+            exchange.status = exchange.status or 499  # as nginx logs it: nobody is left to answer
+        except Exception:  # whatever it is, the caller gets a typed answer and the log the traceback
+            if exchange.status:
+                raise
+            LOG.exception("a fault of the gateway", extra={"request_id": exchange.id})
+            await ProblemError("internal").response(exchange.id)(scope, receive, exchange.send)
+        finally:
+            exchange.log(self._metrics)
+            request_id.reset(token)
+
+    def _key(self, path: str, headers: dict[bytes, str]) -> Key:
+        if not self._keys:  # open on loopback: a page from elsewhere must not get in by its own name. Not starlette's
+            # TrustedHostMiddleware: it answers plain text, without our error body
+            if re.sub(r":\d*$", "", headers.get(b"host", "")).strip("[]") not in LOOPBACK:
+                raise ProblemError("wrong_host", "Without keys it answers to names of loopback alone.")
+            return OPEN
+        if path in FREE:
+            return OPEN
+        key = find_key(self._keys, headers.get(b"authorization", ""))
+        if key is None:
+            raise ProblemError("no_key", headers={"WWW-Authenticate": 'Basic realm="Signboard", charset="UTF-8"'})
+        if path.startswith(DOCS) and KeyScope.BOARD not in key.scopes:
+            raise ProblemError("no_scope", f"It needs the scope {KeyScope.BOARD}.")
+        return key
+
+
+class Rates:
+    """How often each key may ask."""
+
+    def __init__(self, limit: str) -> None:
+        self._rate = parse(limit)
+        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+
+    async def hit(self, key: Key, cost: int = 1) -> None:
+        """Count `cost` requests of a key.
+
+        Raises:
+            ProblemError: it has none left.
+        """
+        if cost < 1 or await self._limiter.hit(self._rate, key.name, cost=cost):
+            return
+        reset, _ = await self._limiter.get_window_stats(self._rate, key.name)
+        wait = max(1, round(reset - time.time()))
+        raise ProblemError("too_many", f"More than {self._rate}.", {"Retry-After": str(wait)})
+
+
+class Exchange:
+    """One request on its way: what is sent, and what is logged of it."""
+
+    def __init__(self, scope: Scope, send: Send, id_: str) -> None:
+        self.id = id_
+        self.key = ""
+        self.status = 0
+        self._scope = scope
+        self._send = send
+        self._begin = time.perf_counter()
+
+    async def send(self, message: Message) -> None:
+        """Send, with the headers that every answer carries."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            extra = SECURITY | {"x-request-id": self.id}
+            if self._scope["path"].startswith("/docs"):
+                extra["content-security-policy"] = DOCS_POLICY
+            present = {name.lower() for name, _ in message["headers"]}
+            message["headers"] = [
+                *message["headers"],
+                *((name.encode(), value.encode()) for name, value in extra.items() if name.encode() not in present),
+            ]
+        await self._send(message)
+
+    def log(self, metrics: Metrics) -> None:
+        """Write the access line and count the request."""
+        seconds = time.perf_counter() - self._begin
+        route = getattr(self._scope.get("route"), "path", "none")
+        metrics.answered(route, self.status, seconds)
+        LOG.info(
+            "request",
+            extra={
+                "request_id": self.id,
+                "key": self.key,
+                "method": self._scope["method"],
+                "path": self._scope["path"][:200],
+                "status": self.status,
+                "seconds": round(seconds, 4),
+            },
+        )
+
+
+def _id(given: str) -> str:
+    """Keep a caller's id if it can stand in a log; else make one."""
+    return given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
+
+
+def _limited(receive: Receive, headers: dict[bytes, str], size: int, seconds: float) -> Receive:
+    """Return a `receive` that refuses a body of more than `size` bytes, announced or not, or that takes too long."""
+    announced = headers.get(b"content-length", "0")
+    if announced.isdigit() and int(announced) > size:
+        raise ProblemError("too_large", f"More than {size} bytes.")
+    end = asyncio.get_running_loop().time() + seconds
+    read, more = 0, True
+
+    async def limited() -> Message:
+        nonlocal read, more
+        if not more:  # what waits now waits for the caller to hang up
+            return await receive()
+        try:
+            async with asyncio.timeout_at(end):
+                message = await receive()
+        except TimeoutError as error:  # FastAPI lets only its own kind of exception out of reading a body
+            raise HTTPException(408, f"The request was not here after {seconds:g} s.") from error
+        read += len(message.get("body", b""))
+        more = message.get("more_body", False)
+        if read > size:
+            raise HTTPException(413, f"More than {size} bytes.")
+        return message
+
+    return limited

@@ -1,0 +1,97 @@
+"""The SDK's two routes, passed on byte by byte. What comes back is unchecked: `AsyncSignboardClient` checks."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from core.errors import ServerFailed, ServerTimeout, ServerUnavailable
+from gateway.middleware import request_id
+from gateway.overload import Breaker, Queue
+from gateway.problems import ProblemError
+from gateway.settings import GatewaySettings
+
+PASSED_ON = ("content-type",)  # of vLLM's headers; its others are about its own connection
+
+
+class TimedStream(StreamingResponse):
+    """A stream that is cut at its deadline, even if its reader does not read."""
+
+    def __init__(self, *arguments: Any, end: float, held: AsyncExitStack) -> None:
+        super().__init__(*arguments)
+        self._end = end
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until done, or break the connection off."""
+        try:
+            async with asyncio.timeout_at(self._end):
+                await super().__call__(scope, receive, send)
+        finally:
+            await self._held.aclose()
+
+
+class Passthrough:
+    """A client of vLLM that looks only at the status.
+
+    Args:
+        settings: the gateway's.
+        queue: of its own, apart from the boards': callers of the SDK's routes cannot keep a board waiting.
+        breaker: the one of all requests to the model.
+    """
+
+    def __init__(self, settings: GatewaySettings, queue: Queue, breaker: Breaker) -> None:
+        self._base = settings.model_url.rstrip("/")
+        self._deadline = settings.deadline
+        self._queue = queue
+        self._breaker = breaker
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        self._http = httpx.AsyncClient(timeout=settings.deadline, limits=limits, trust_env=False)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def forward(self, request: Request, path: str) -> Response:
+        """Return vLLM's answer; a stream is passed on while it comes.
+
+        Raises:
+            ServiceError: vLLM is down, fails or is too slow, or too much is asked of it.
+        """
+        end = asyncio.get_running_loop().time() + self._deadline
+        # Another site's page can send anything but this type without being asked first.
+        if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != "application/json":
+            raise ProblemError("bad_input", "The content type is not application/json.")
+        body = await request.body()
+        self._breaker.refuse()
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._queue.turn(self._deadline))
+            # What a caller asks for may be slow or make vLLM fail; only a vLLM that is gone is down for all.
+            async with self._breaker.guard(ServerUnavailable):
+                answer = await self._send(request.method, path, body, stack, end)
+            headers = {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}
+            if not headers.get("content-type", "").startswith("text/event-stream"):
+                return Response(answer.content, answer.status_code, headers)
+            held = stack.pop_all()  # the slot is held until the stream ends
+            return TimedStream(answer.aiter_raw(), answer.status_code, headers, end=end, held=held)
+
+    async def _send(self, method: str, path: str, body: bytes, stack: AsyncExitStack, end: float) -> httpx.Response:
+        headers = {"content-type": "application/json", "x-request-id": request_id.get()}
+        asked = self._http.build_request(method, f"{self._base}/{path}", content=body or None, headers=headers)
+        try:
+            async with asyncio.timeout_at(end):
+                answer = await self._http.send(asked, stream=True)
+                stack.push_async_callback(answer.aclose)
+                if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+                    await answer.aread()
+        except (TimeoutError, httpx.TimeoutException) as error:
+            raise ServerTimeout(f"The model gave no answer within {self._deadline:g} s.") from error
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            raise ServerUnavailable("The model's server cannot be reached, or hung up.") from error
+        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise ServerFailed(f"The model's server answered {answer.status_code}.")
+        return answer

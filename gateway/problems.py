@@ -1,0 +1,119 @@
+"""Errors as RFC 9457 problem details, in Korean and English, each with a code that callers may rely on."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from core.errors import MessageError, ReadingError, ServerTimeout, ServiceError, SignboardError
+from gateway.overload import Busy, ModelDown
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = 2  # seconds, where nothing better is known
+
+# code → status, Korean, English
+KINDS: dict[str, tuple[int, str, str]] = {
+    "bad_input": (422, "요청을 읽을 수 없습니다", "The request cannot be used"),
+    "bad_reading": (422, "기온 값을 쓸 수 없습니다", "A temperature cannot be used"),
+    "too_many_boards": (422, "전광판이 너무 많습니다", "There are too many boards"),
+    "no_key": (401, "API 키가 없거나 맞지 않습니다", "The API key is missing or wrong"),
+    "no_scope": (403, "이 키로는 쓸 수 없는 기능입니다", "The API key does not open this"),
+    "not_found": (404, "그런 주소나 전광판이 없습니다", "There is no such address or board"),
+    "wrong_host": (421, "이 이름으로는 접속할 수 없습니다", "The gateway does not answer to this name"),
+    "wrong_method": (405, "이 주소에서 쓸 수 없는 메서드입니다", "The address does not take this method"),
+    "too_slow": (408, "요청이 너무 늦게 도착합니다", "The request came too slowly"),
+    "too_large": (413, "요청이 너무 큽니다", "The request is too large"),
+    "too_many": (429, "요청이 너무 잦습니다", "There are too many requests"),
+    "no_message": (
+        502,
+        "모델이 검사를 통과한 문구를 쓰지 못했습니다",
+        "The model wrote no message that passed the checks",
+    ),
+    "model_down": (503, "모델 서버가 응답하지 않습니다", "The model does not answer"),
+    "busy": (503, "대기 중인 요청이 너무 많습니다", "Too many requests are waiting"),
+    "deadline": (504, "제한 시간 안에 문구를 만들지 못했습니다", "There was no message before the deadline"),
+    "internal": (500, "게이트웨이 내부 오류입니다", "The gateway itself failed"),
+}
+
+
+class ProblemDetails(BaseModel):
+    """RFC 9457 problem details; `title_en` and `code` are our extension members."""
+
+    type: str
+    title: str
+    title_en: str
+    status: int
+    detail: str
+    code: str
+    request_id: str = ""
+
+
+@dataclass
+class ProblemError(Exception):
+    """An error that knows its code.
+
+    Args:
+        code: one of `KINDS`.
+        detail: what went wrong this time, in English.
+        headers: to be sent with it.
+    """
+
+    code: str
+    detail: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def body(self, request_id: str = "") -> ProblemDetails:
+        """Return the problem as it is sent."""
+        status, korean, english = KINDS[self.code]
+        return ProblemDetails(
+            type=f"urn:signboard:problem:{self.code}",
+            title=korean,
+            title_en=english,
+            status=status,
+            detail=self.detail or english + ".",
+            code=self.code,
+            request_id=request_id,
+        )
+
+    def response(self, request_id: str = "") -> JSONResponse:
+        """Return the answer of a request that failed."""
+        body = self.body(request_id)
+        headers = dict(self.headers)
+        if body.status == 503:
+            headers.setdefault("Retry-After", str(RETRY_AFTER))
+        return JSONResponse(body.model_dump(), body.status, headers, media_type=MEDIA_TYPE)
+
+
+def problem_of(error: BaseException) -> ProblemError:
+    """Return the problem that an error of our own tree is to a caller."""
+    if isinstance(error, ProblemError):
+        return error
+    if isinstance(error, MessageError):  # without the rejected text: what failed its checks is shown to nobody
+        reasons = sorted({str(found.problem) for sample in error.rejected for found in sample.problems})
+        return ProblemError("no_message", f"{len(error.rejected)} samples were rejected: {', '.join(reasons)}.")
+    detail = error.what if isinstance(error, SignboardError) else ""
+    kinds: tuple[tuple[type[BaseException], str], ...] = (
+        (ReadingError, "bad_reading"),
+        (Busy, "busy"),
+        (ModelDown, "model_down"),
+        (ServerTimeout, "deadline"),
+        (TimeoutError, "deadline"),
+        (ServiceError, "model_down"),
+    )
+    for kind, code in kinds:
+        if isinstance(error, kind):
+            return ProblemError(code, detail)
+    return ProblemError("internal")
+
+
+def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI entry of an address' problems."""
+    statuses = sorted({KINDS[code][0] for code in codes})
+    return {
+        status: {
+            "description": " / ".join(KINDS[code][2] for code in codes if KINDS[code][0] == status),
+            "content": {MEDIA_TYPE: {"schema": ProblemDetails.model_json_schema()}},
+        }
+        for status in statuses
+    }

@@ -1,0 +1,107 @@
+"""The gateway's settings: environment or `.env`, prefix SIGNBOARD_GATEWAY_ (the sign has one of its own)."""
+
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from core.errors import SettingError
+from core.sign import Sign
+from gateway.keys import Key, parse_keys
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+# Limits that nobody needs to change; those that a site may change are settings below.
+BATCH = 64  # readings in one batch
+HISTORY = 50  # messages that a board remembers
+WATCHERS = 1000  # open event streams
+CONNECTIONS = 4096  # open connections, streams included
+HEADER_BYTES = 16384  # of one request
+PING_SECONDS = 3.0  # for the one-token request of probe and health; a hung ping delays the next one by this long
+
+
+class GatewaySettings(BaseSettings):
+    """Where the gateway listens, whom it lets in, and how much it takes on."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="SIGNBOARD_GATEWAY_", env_file=".env", extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=1, le=65535)
+    model_url: str = "http://127.0.0.1:8000/v1"
+    model_name: str = "signboard"
+    fingerprint: str | None = None  # of the prompt; None trusts what vLLM announces
+
+    keys: str = ""  # name:scopes:sha256, separated by spaces; `python -m gateway key` makes one
+    rate_limit: str = "3000/minute"  # per key
+    body_limit: int = Field(default=65536, ge=1024)  # bytes
+    cors_origins: str = ""  # separated by spaces; empty: none
+
+    deadline: float = Field(default=10, gt=0)  # seconds from the request to its answer
+    running: int = Field(default=32, ge=1)  # messages asked of the model at once
+    waiting: int = Field(default=128, ge=0)  # requests that may wait for that; more are refused at once
+    failures: int = Field(default=5, ge=1)  # model failures in a row that open the breaker
+    probe_seconds: float = Field(default=1, gt=0)  # between probes of a model that is down
+    health_seconds: float = Field(default=2, ge=0)  # how long an answer of /health is kept
+
+    sign: str = Field(default="20x2", validation_alias="SIGNBOARD_SIGN")
+    max_age: float = Field(default=6 * 3600, gt=0)  # seconds until a message is stale
+    timezone: str = "Asia/Seoul"  # at its midnight "yesterday" changes, so every board blanks
+    boards: int = Field(default=1000, ge=1)  # boards that are remembered
+    ai_mark: bool = True  # the page says that an AI wrote the message
+
+    @field_validator("sign")
+    @classmethod
+    def _sign(cls, text: str) -> str:
+        return str(Sign.parse(text))
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"no time zone {name!r} on this machine") from error
+        return name
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _rate(cls, text: str) -> str:
+        from limits import parse
+
+        parse(text)
+        return text
+
+    @property
+    def parsed_keys(self) -> tuple[Key, ...]:
+        """The keys; none means that whoever reaches the port is let in."""
+        return parse_keys(self.keys)
+
+    @property
+    def parsed_sign(self) -> Sign:
+        """The sign that must have room for the message."""
+        return Sign.parse(self.sign)
+
+
+def read_gateway_settings(**given: Any) -> GatewaySettings:
+    """Read the settings; options that are given come first.
+
+    Raises:
+        SettingError: a variable has no usable value, or the gateway would be open to a network without keys.
+    """
+    try:
+        settings = GatewaySettings(**{key: value for key, value in given.items() if value is not None})
+        keys = settings.parsed_keys
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingError(
+            f"The gateway's settings cannot be used: {wrong}.", "Compare .env with .env.example."
+        ) from error
+    if not keys and settings.host not in LOOPBACK:
+        raise SettingError(
+            f"The gateway would listen on {settings.host} without a key.",
+            "Make one with `python -m gateway key NAME` and put its line into SIGNBOARD_GATEWAY_KEYS.",
+        )
+    return settings

@@ -1,0 +1,169 @@
+"""From a reading to a checked message: one deadline, the queue, the breaker, and one request for twin readings."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import openai
+
+from clients import AsyncSignboardClient, SignMessage
+from core.errors import MessageError, ServerTimeout, ServerUnavailable, ServiceError, SignboardError
+from core.reading import Reading
+from gateway.boards import Boards, NotShown, Ticket
+from gateway.metrics import Metrics
+from gateway.overload import Breaker, Queue
+from gateway.settings import PING_SECONDS, GatewaySettings
+
+Twin = tuple[str, Reading, float | None]  # board, reading, sampling temperature
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A checked message, and why the board that was named does not show it (None: it does, or none was named)."""
+
+    message: SignMessage
+    not_shown: NotShown | None = None
+
+
+@dataclass(slots=True)
+class Pending:
+    """A message that is being written for a board; `ticket` is the youngest of the readings that wait for it."""
+
+    ticket: Ticket
+    task: asyncio.Task[Written]
+
+
+def new_client(settings: GatewaySettings) -> AsyncSignboardClient:
+    """Return the client with which the gateway asks the model."""
+    return AsyncSignboardClient(
+        settings.model_url,
+        model=settings.model_name,
+        deadline=settings.deadline,
+        patience=settings.deadline / 3,  # or a connection that went dead would hold its turn until the deadline
+        fingerprint=settings.fingerprint,
+        sign=settings.parsed_sign,
+        http_client=openai.DefaultAioHttpClient(trust_env=False),
+    )
+
+
+async def ping(client: AsyncSignboardClient, settings: GatewaySettings) -> str:
+    """Request one token; see `AsyncSignboardClient.ping`."""
+    return await client.ping(deadline=min(PING_SECONDS, settings.deadline))
+
+
+class Health:
+    """Whether the model answers, asked at most every `health_seconds`.
+
+    Args:
+        settings: the gateway's.
+        client: asks the model.
+        breaker: counts the failures.
+    """
+
+    def __init__(self, settings: GatewaySettings, client: AsyncSignboardClient, breaker: Breaker) -> None:
+        self._settings = settings
+        self._client = client
+        self._breaker = breaker
+        self._lock = asyncio.Lock()
+        self._asked_at: float | None = None  # monotonic seconds
+        self._last: str | SignboardError = ""
+
+    async def check(self) -> str:
+        """Return the model's fingerprint after a one-token answer.
+
+        Raises:
+            ServiceError: it did not answer.
+        """
+        async with self._lock:  # however many ask, the model is asked once
+            if self._asked_at is None or time.monotonic() - self._asked_at > self._settings.health_seconds:
+                try:
+                    self._last = await ping(self._client, self._settings)
+                except ServiceError as error:
+                    self._last = error
+                    self._breaker.count(error)
+                self._asked_at = time.monotonic()
+        if isinstance(self._last, SignboardError):
+            raise self._last
+        return self._last
+
+
+class Writer:
+    """Requests messages from the model. Retries happen only in the client.
+
+    Args:
+        settings: the gateway's.
+        client: asks the model, and checks.
+        boards: where messages are shown.
+        queue: bounds what is asked at once.
+        breaker: refuses while the model is down.
+        metrics: counts samples.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        client: AsyncSignboardClient,
+        boards: Boards,
+        queue: Queue,
+        breaker: Breaker,
+        metrics: Metrics,
+    ) -> None:
+        self._deadline = settings.deadline
+        self._client = client
+        self._boards = boards
+        self._queue = queue
+        self._breaker = breaker
+        self._metrics = metrics
+        self._pending: dict[Twin, Pending] = {}
+
+    async def close(self) -> None:
+        """Let the running requests end."""
+        await asyncio.gather(*(pending.task for pending in self._pending.values()), return_exceptions=True)
+
+    async def write(self, reading: Reading, board: str | None, temperature: float | None, request_id: str) -> Written:
+        """Return a checked message, and show it if a board is named.
+
+        Raises:
+            MessageError: no sample passed the checks.
+            ServiceError: the model is down, too slow, or too much is asked of it.
+            TooManyBoards: the board is new and there is no room.
+        """
+        if board is None:
+            return Written(await self._ask(reading, temperature, request_id))
+        twin = (board, reading, temperature)
+        ticket = self._boards.ticket(board)
+        if twin in self._pending:
+            self._pending[twin].ticket = ticket
+        else:
+            task = asyncio.create_task(self._ask_and_show(twin, request_id))
+            self._pending[twin] = Pending(ticket, task)
+            task.add_done_callback(lambda _: self._pending.pop(twin))
+        return await asyncio.shield(self._pending[twin].task)
+
+    async def _ask_and_show(self, twin: Twin, request_id: str) -> Written:
+        board, reading, temperature = twin
+        message = await self._ask(reading, temperature, request_id)
+        return Written(message, self._boards.show(board, self._pending[twin].ticket, message))
+
+    async def _ask(self, reading: Reading, temperature: float | None, request_id: str) -> SignMessage:
+        end = time.monotonic() + self._deadline
+        self._breaker.refuse()
+        async with self._queue.turn(self._deadline):
+            left = end - time.monotonic()
+            if left <= 0:
+                raise ServerTimeout("The request waited until its deadline.", "Ask for less at once.")
+            # A request that waited long and then ran out of time says more about the queue than about the model.
+            async with self._breaker.guard(ServiceError if left > self._deadline / 2 else ServerUnavailable):
+                try:
+                    message = await self._client.say(
+                        reading.yesterday,
+                        reading.today,
+                        temperature=temperature,
+                        deadline=left,
+                        request_id=request_id,
+                    )
+                except MessageError as error:
+                    self._metrics.no_message(error.rejected)
+                    raise
+        self._metrics.message(message)
+        return message

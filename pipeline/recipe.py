@@ -1,0 +1,231 @@
+"""Recipes: one YAML file holds one model's whole run; strict, typed, every key with a meaning here and a default.
+
+In: `recipes/*.yaml` and `key.path=value` overrides. Out: a `Recipe`, or a `RecipeError` that names the key.
+"""
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from core.errors import RecipeError
+from core.sign import DEFAULT_SIGN, Sign
+
+DEFAULT_RECIPE = Path("recipes/nano.yaml")
+RUNS = Path("runs")
+Fold = Literal["16bit", "nf4", "better"]
+
+
+class Section(BaseModel):
+    """A recipe section: unknown keys are errors, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class BaseSection(Section):
+    """The base model."""
+
+    path: Path = Path("training/base/nano")  # folder in KORMo or Llama layout
+    chat_format: Literal["own", "chatml"] = "own"  # the base's own template, or ChatML with its markers added
+
+
+class DataSection(Section):
+    """The training set."""
+
+    set: Literal["diverse", "large"] = "diverse"  # composed, or hand-written
+    rows: int = Field(default=302, ge=1)  # training rows; the hand-written set has 302
+
+
+class LoraSection(Section):
+    """The adapter's shape."""
+
+    rank: int = Field(default=32, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    target_modules: tuple[str, ...] = ("q_proj", "v_proj")
+    new_tokens: bool = False  # train the embeddings of the markers that base.chat_format chatml adds
+
+
+class TrainSection(Section):
+    """Supervised fine-tuning."""
+
+    epochs: float = Field(default=5, gt=0)
+    batch_size: int = Field(default=2, ge=1)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    scheduler: str = "linear"
+    warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    max_length: int = Field(default=512, ge=32)  # tokens; a longer row is an error, not a cut
+    load_in_4bit: bool = False  # QLoRA: NF4 with double quantization
+    gradient_checkpointing: bool = False
+    checkpoints: int = Field(default=5, ge=1)  # saved on the way, for --resume
+    lora: LoraSection = LoraSection()
+
+
+class DpoSection(Section):
+    """Preference training on top of the SFT adapter, before the fold."""
+
+    enabled: bool = False  # docs/LOG.md has what it bought and what it cost
+    pairs: int = Field(default=300, ge=1)  # composed: wrong number, direction, label, temperature; awkward, repetitive
+    failures: Path | None = None  # a copy of a verdict's answers.jsonl: its wrong answers are rejected too
+    beta: float = Field(default=0.1, gt=0)  # how strongly it is held to the SFT adapter
+    epochs: float = Field(default=1, gt=0)
+    batch_size: int = Field(default=2, ge=1)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=2e-5, gt=0)
+    max_length: int = Field(default=512, ge=32)  # tokens; a longer pair is an error, not a cut
+
+
+class MergeSection(Section):
+    """Fold the adapter into the 16-bit base."""
+
+    # nf4: into the base rounded to NF4 and back, which is what QLoRA trained on; better: whichever loses less, measured
+    fold: Fold = "16bit"
+    # largest allowed difference of next-token log-probabilities, merged (bf16) against base + adapter (fp32), nats
+    max_logprob_difference: float = Field(default=0.5, gt=0)
+
+
+class QuantizeSection(Section):
+    """AWQ."""
+
+    bits: Literal[4] = 4
+    group_size: Literal[32, 64, 128] = 128
+    zero_point: bool = True
+    duo_scaling: bool = False  # AutoAWQ's default True ruins small models
+    calibration_rows: int = Field(default=128, ge=1)  # own training rows in the serving template, packed into blocks
+    calibration_length: int = Field(default=256, ge=16)  # tokens per block
+    calibration_text: Path | None = None  # another text, for comparison: the verdict fails the result
+    max_loss_ratio: float = Field(default=1.10, ge=1)  # held-out loss, quantized / merged
+    # held-out loss, AWQ / plain rounding; half a percent is within the spread between calibration samples
+    max_over_rounding: float = Field(default=1.005, ge=1)
+
+
+class GenerationSection(Section):
+    """Sampling defaults, written into the checkpoint: what a bare call gets."""
+
+    temperature: float = Field(default=0.7, ge=0, le=2)
+    top_p: float = Field(default=0.85, gt=0, le=1)
+    repetition_penalty: float = Field(
+        default=1.0, gt=0
+    )  # counts prompt tokens too: above 1 it pushes away from the digits
+    max_new_tokens: int = Field(default=64, ge=16)
+
+
+class VerdictSection(Section):
+    """The thresholds of a 4-bit checkpoint that may be served: asked raw for every usual reading.
+
+    Shares are of all answers, 0…1; docs/LOG.md has what was measured.
+    """
+
+    sign: str = str(DEFAULT_SIGN)  # columns x lines in cells, or scroll: what a message must fit
+    rounds: int = Field(default=1, ge=1)  # through the grid, each with seeds of its own
+    right: float = Field(default=0.998, ge=0, le=1)  # number and direction, at least
+    labels: float = Field(default=0.0, ge=0, le=1)  # labels or markers, at most
+    stopped: float = Field(default=1.0, ge=0, le=1)  # ended by the end-of-turn token, at least
+    fits_temperature: float = Field(default=0.998, ge=0, le=1)  # at least
+    fits_sign: float = Field(default=0.995, ge=0, le=1)  # at least
+    distinct: float = Field(default=0.9, ge=0, le=1)  # different messages in one round, at least
+    commonest_activity: float = Field(default=0.04, ge=0, le=1)  # its share, at most
+    elements: int = Field(default=15, ge=0)  # park elements seen, at least
+    loss_ratio: float = Field(default=1.02, ge=1)  # held-out loss, AWQ / merged, at most
+
+    @field_validator("sign")
+    @classmethod
+    def _is_a_sign(cls, value: str) -> str:
+        return str(Sign.parse(value))
+
+
+class ServeSection(Section):
+    """vLLM."""
+
+    model_name: str = "signboard"
+    max_model_len: int = Field(default=512, ge=128)  # tokens, prompt and message
+    max_num_seqs: int = Field(default=32, ge=1)  # messages decoded at once
+    kv_cache_gib: float = Field(default=1, gt=0)  # CPU only
+    cpu_threads: int | None = Field(default=None, ge=1)  # CPU only; None leaves them, and their binding, to vLLM
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)  # GPU only
+    enforce_eager: bool = False  # skip compilation: starts faster, writes slower
+
+
+class Recipe(Section):
+    """One model's whole run."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")  # folder under runs/
+    seed: int = 11
+    base: BaseSection = BaseSection()
+    data: DataSection = DataSection()
+    train: TrainSection = TrainSection()
+    dpo: DpoSection = DpoSection()
+    merge: MergeSection = MergeSection()
+    quantize: QuantizeSection = QuantizeSection()
+    generation: GenerationSection = GenerationSection()
+    serve: ServeSection = ServeSection()
+    verdict: VerdictSection = VerdictSection()
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this run's artefacts."""
+        return RUNS / self.name
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter that is folded in: DPO's where that is enabled."""
+        return self.folder / ("dpo" if self.dpo.enabled else "adapter")
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply `key.path=value` overrides.
+
+    Raises:
+        RecipeError: missing file, broken YAML, duplicate or unknown keys, wrong values.
+    """
+    content = _read_yaml(path)
+    for override in overrides:
+        _apply(content, override)
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        details = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise RecipeError(f"{path} is not a valid recipe: {details}.", "pipeline/recipe.py lists every key.") from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """SafeLoader that refuses duplicate keys instead of keeping the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise RecipeError(
+            f"The recipe {path} cannot be read: {error.strerror}.", "See recipes/ for those there are."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path} is not valid YAML: {error}.", "Compare it with recipes/nano.yaml.") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"{path} holds no settings.", "Compare it with recipes/nano.yaml.")
+    return content
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    keys, separator, value = override.partition("=")
+    if not separator:
+        raise RecipeError(f"--set {override!r} has no '='.", "Write it as --set train.epochs=3.")
+    *parents, last = keys.strip().split(".")
+    for key in parents:
+        content = content.setdefault(key, {})
+        if not isinstance(content, dict):
+            raise RecipeError(f"--set {override!r}: {key} is not a section.", "pipeline/recipe.py lists every key.")
+    try:
+        content[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is not valid YAML.", "Quote it.") from error

@@ -1,0 +1,153 @@
+"""vLLM and the gateway together: each is started again when it dies, one Ctrl-C ends both."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+from core.errors import ServiceError
+from gateway.settings import GatewaySettings
+from serve.process import ModelServer, end_with_parent
+
+DEATHS = 5  # so many ends within WITHIN seconds are no accident
+WITHIN = 600.0
+PAUSE = 1.0  # seconds before a restart
+
+
+class GatewayProcess:
+    """The gateway in a process of its own, so that it answers while vLLM starts, and survives it.
+
+    Args:
+        settings: the gateway's; its host and port are passed on.
+        model_url: vLLM's address, ending in /v1.
+        model_name: the name under which vLLM serves the model.
+        log: its output; what the last gateway said is kept beside it as `.log.1`.
+    """
+
+    def __init__(self, settings: GatewaySettings, model_url: str, model_name: str, log: Path) -> None:
+        self.url = f"http://{settings.host}:{settings.port}"
+        self.log = log
+        self._command = [
+            sys.executable,
+            "-m",
+            "gateway",
+            "run",
+            f"--host={settings.host}",
+            f"--port={settings.port}",
+            f"--model-url={model_url}",
+            f"--model-name={model_name}",
+        ]
+        self._grace = settings.deadline + 5
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deaths = Deaths("The gateway", log)
+
+    def __enter__(self) -> "GatewayProcess":
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists():
+            self.log.replace(self.log.with_suffix(".log.1"))
+        self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Let the running requests end; stopping twice is no error."""
+        if self._process is None:
+            return
+        with suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(self._grace)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    @property
+    def pid(self) -> int:
+        """The running gateway's process id.
+
+        Raises:
+            ServiceError: it does not run.
+        """
+        if self._process is None:
+            raise ServiceError("The gateway does not run.", f"Look into {self.log}.")
+        return self._process.pid
+
+    def restart_if_ended(self) -> None:
+        """Start it again if it ended.
+
+        Raises:
+            ServiceError: it keeps ending.
+        """
+        if self._process is not None and self._process.poll() is not None:
+            self._deaths.count(self._process.returncode)
+            time.sleep(PAUSE)
+            self._start()
+
+    def _start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - no threads yet
+            )
+
+
+class Deaths:
+    """Counts how often a process ended."""
+
+    def __init__(self, name: str, log: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
+        self._log = log
+        self._clock = clock
+        self._times: deque[float] = deque(maxlen=DEATHS)
+
+    def count(self, code: int) -> None:
+        """Note one end.
+
+        Raises:
+            ServiceError: the process ended `DEATHS` times within `WITHIN` seconds.
+        """
+        self._times.append(self._clock())
+        if len(self._times) == DEATHS and self._times[-1] - self._times[0] < WITHIN:
+            raise ServiceError(
+                f"{self._name} ended {DEATHS} times within {WITHIN:.0f} s, the last time with code {code}.",
+                f"Look into {self._log}.",
+            )
+
+
+def supervise(server: ModelServer, gateway: GatewayProcess, tell: Callable[[str], None]) -> NoReturn:
+    """Run both until Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; both have ended.
+        ServiceError: vLLM does not start, or one of them keeps ending.
+    """
+    deaths = Deaths("vLLM", server.log)
+    with gateway:
+        while True:
+            with server:
+                try:
+                    tell(f"[green]ready[/green] after {server.start_seconds:.0f} s: {gateway.url}")
+                    while (code := server.ended()) is None:
+                        gateway.restart_if_ended()
+                        time.sleep(0.25)
+                except BaseException:  # the end: the gateway's running requests still need vLLM
+                    gateway.stop()
+                    raise
+            tell(f"[yellow]vLLM ended with code {code} and is started again; its log: {server.log}.1[/yellow]")
+            deaths.count(code)
+            time.sleep(PAUSE)

@@ -1,0 +1,90 @@
+"""The gateway before the real vLLM on the nano checkpoint: messages, the SDK's routes, and nothing else of vLLM."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from clients import SignboardClient
+from core.checks import check_message
+from core.prompt import build_messages
+from core.reading import Reading, usual_grid
+from gateway.keys import KeyScope, new_key
+from serve.process import ModelServer
+from tests.support.gateway_server import running_gateway
+
+SECRET, LINE = new_key("pytest", list(KeyScope))
+ALLOWED = {("post", "/v1/chat/completions"), ("get", "/v1/models"), ("get", "/health"), ("get", "/metrics")}
+
+
+@pytest.fixture(scope="module")
+def gateway(server: ModelServer) -> Iterator[httpx.Client]:
+    with running_gateway(server.url, keys=LINE) as client:
+        client.headers["authorization"] = f"Bearer {SECRET}"
+        yield client
+
+
+def test_every_message_is_checked(gateway: httpx.Client) -> None:
+    wanted = list(usual_grid())[::40]
+
+    def ask(reading: Reading) -> tuple[Reading, httpx.Response]:
+        body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today, "board": "lake"}
+        return reading, gateway.post("/generate/temperature", json=body)
+
+    with ThreadPoolExecutor(16) as pool:
+        for reading, answer in pool.map(ask, wanted):
+            assert answer.status_code == 200, answer.text
+            assert not check_message(answer.json()["generated_text"], reading)
+    assert len(gateway.get("/boards/lake/history").json()) == 50
+
+
+def test_ready_means_the_trained_prompt(gateway: httpx.Client) -> None:
+    answer = gateway.get("/health").json()
+    assert answer["status"] == "ready"
+    assert answer["fingerprint"].startswith("signboard-")
+
+
+def test_sdk_clients_work_through_it(gateway: httpx.Client) -> None:
+    base_url = f"{gateway.base_url}/v1".replace("//v1", "/v1")
+    with openai.OpenAI(base_url=base_url, api_key=SECRET, max_retries=0) as sdk:
+        assert [model.id for model in sdk.models.list()] == ["signboard"]
+        messages: Any = build_messages(Reading(10, 20))
+        plain = sdk.chat.completions.create(model="signboard", messages=messages)
+        assert plain.choices[0].finish_reason == "stop"
+        streamed = sdk.chat.completions.create(model="signboard", messages=messages, stream=True)
+        parts: list[Any] = list(streamed)
+        assert len(parts) > 3
+        assert parts[-1].choices[0].finish_reason == "stop"
+        with pytest.raises(openai.NotFoundError):
+            sdk.chat.completions.create(model="another", messages=messages)
+        with pytest.raises(openai.NotFoundError):
+            sdk.completions.create(model="signboard", prompt="어제")
+    with SignboardClient(base_url, api_key=SECRET) as client:
+        assert client.say(10, 20).tries >= 1
+
+
+def test_nothing_else_of_vllm_is_reached(gateway: httpx.Client, server: ModelServer) -> None:
+    behind = httpx.get(server.url.removesuffix("/v1") + "/openapi.json", trust_env=False).json()["paths"]
+    routes = {(method, path) for path, methods in behind.items() for method in methods}
+    assert len(routes) > 15
+    for method, path in routes - ALLOWED:
+        answer = gateway.request(method, path, json={})
+        assert answer.status_code in (404, 405), (method, path)
+        assert answer.json()["code"] in ("not_found", "wrong_method")
+    for path in (
+        "/v1/chat/completions/../../pause",
+        "/v1/..%2fpause",
+        "/v1//models",
+        "/v1/models/signboard",
+    ):
+        assert gateway.get(path).status_code in (404, 405), path
+    assert b"vllm" not in gateway.get("/metrics").content
+
+
+def test_the_requests_id_reaches_vllm(gateway: httpx.Client) -> None:
+    chat = {"model": "signboard", "messages": build_messages(Reading(1, 9))}
+    answer = gateway.post("/v1/chat/completions", json=chat, headers={"x-request-id": "park-trace-8"})
+    assert answer.json()["id"] == "chatcmpl-park-trace-8"

@@ -1,0 +1,81 @@
+"""`python -m evaluation grid` against a scripted endpoint."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.scripted_server import Reply, right_answer, saying, scripted
+from clients.client import MAX_SAMPLES
+from core.errors import ServerFailed
+from core.reading import Reading, usual_grid
+from evaluation.__main__ import app
+from tests.conftest import run_room
+
+EVERY = 500
+ASKED = list(usual_grid())[::EVERY]
+
+
+def evaluate(url: str, out: Path, *options: str) -> dict[str, Any]:
+    app(["grid", f"--every={EVERY}", "--url", url, "--out", str(out), *options], standalone_mode=False)
+    report: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return report
+
+
+def test_grid_asks_raw_and_through_the_client(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with scripted(right_answer) as server:
+        report = evaluate(server.url, tmp_path / "new" / "report.json")
+    assert list(report) == ["raw", "client"]
+    for way in report.values():
+        assert [Reading(**answer["reading"]) for answer in way["answers"]] == ASKED
+        assert way["scores"]["answers"] == len(ASKED) == 6
+        perfect = ("right", "stopped", "one_line", "fits_temperature", "passes")
+        assert [way["scores"][key] for key in perfect] == [1.0] * len(perfect)
+        assert [way["scores"][key] for key in ("labels", "second_tries", "errors")] == [0, 0, 0]
+    raw, client = server.requests[: len(ASKED)], server.requests[len(ASKED) :]
+    assert all(set(request.body) == {"model", "messages", "seed"} for request in raw), "a bare call but for the seed"
+    assert len({request.body["seed"] for request in raw}) == len(ASKED)
+    assert all({"stop", "max_tokens"} <= set(request.body) for request in client)
+    assert len(client) == len(ASKED)
+    lines = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert rows[0] == ["", "raw", "client"]
+    assert ["passes every check", "100.00%", "100.00%"] in rows
+
+
+@pytest.mark.parametrize("way", ["raw", "client"])
+def test_grid_one_way_only(way: str, tmp_path: Path) -> None:
+    with scripted(right_answer) as server:
+        assert list(evaluate(server.url, tmp_path / "report.json", "--only", way)) == [way]
+    assert len(server.requests) == len(ASKED)
+
+
+def test_grid_counts_what_a_bad_model_says(tmp_path: Path) -> None:
+    with scripted(saying("출력:", finish="length")) as server:
+        report = evaluate(server.url, tmp_path / "report.json")
+    raw, client = (report[way]["scores"] for way in ("raw", "client"))
+    assert (raw["labels"], raw["passes"], raw["stopped"], raw["errors"]) == (1.0, 0.0, 0.0, 0)
+    assert (client["labels"], client["passes"], client["errors"]) == (0.0, 0.0, len(ASKED))
+    assert len(server.requests) == len(ASKED) * (1 + MAX_SAMPLES)
+
+
+@pytest.mark.parametrize("options", [["--every", "0"], ["--every", "x"], ["--only", "both"], ["--loud"]], ids=" ".join)
+def test_wrong_usage_ends_with_2(options: list[str]) -> None:
+    assert run_room("evaluation", "grid", *options).returncode == 2
+
+
+def test_a_server_fault_is_an_error_not_a_traceback() -> None:
+    with scripted(Reply("{}", status=401)) as server:
+        with pytest.raises(ServerFailed, match="answered 401"):
+            app(["grid", "--only=raw", "--every=2000", "--url", server.url], standalone_mode=False)
+        done = run_room("evaluation", "grid", "--only=raw", "--every=2000", "--url", server.url)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: ")
+
+
+def test_an_unwritable_report_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    with scripted(right_answer) as server:
+        done = run_room("evaluation", "grid", "--url", server.url, "--out", str(tmp_path))
+    assert (done.returncode, server.requests) == (1, [])
+    assert "cannot be written" in done.stderr

@@ -1,0 +1,521 @@
+"""The gateway over real HTTP before a scripted model: its API, its errors, its locks, and what it withstands."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from benchmarks.scripted_server import (
+    GOOD,
+    LABELLED,
+    Reply,
+    Request,
+    completion,
+    eventually,
+    right_answer,
+    saying,
+    scripted,
+)
+from core.checks import check_message
+from core.reading import Reading
+from core.sign import DEFAULT_SIGN
+from gateway.app import create_app
+from gateway.keys import KeyScope, new_key
+from gateway.problems import KINDS
+from gateway.settings import GatewaySettings
+from tests.support.gateway_server import running_gateway
+
+TEN_TWENTY = {"yesterday_temp": 10, "today_temp": 20}
+CASES = os.environ.get("SIGNBOARD_SCHEMA_CASES", "30")  # generated requests for each address
+NOWHERE = "http://127.0.0.1:9/v1"  # discard: nothing listens
+
+
+def generate(client: httpx.Client, **more: Any) -> httpx.Response:
+    return client.post("/generate/temperature", json=TEN_TWENTY | more)
+
+
+def problem(answer: httpx.Response, code: str) -> dict[str, Any]:
+    """Check that an answer is the problem `code` as RFC 9457 wants it, and return it."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body: dict[str, Any] = answer.json()
+    assert (body["code"], body["status"], answer.status_code) == (code, KINDS[code][0], KINDS[code][0])
+    assert (body["title"], body["title_en"]) == KINDS[code][1:]
+    assert body["type"] == f"urn:signboard:problem:{code}"
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert body["detail"]
+    return body
+
+
+def test_the_originals_callers_get_what_they_got() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        answer = client.post("/generate/temperature", json={"yesterday_temp": 10, "today_temp": 20, "temperature": 0.7})
+        assert answer.status_code == 200
+        body = answer.json()
+        assert body["generated_text"] == GOOD
+        assert 0 < body["generation_time"] < 10
+        assert body["pages"] == DEFAULT_SIGN.pages(GOOD)
+        assert model.requests[0].body["temperature"] == 0.7
+        generate(client)
+        assert "temperature" not in model.requests[-1].body, "the checkpoint's own"
+
+
+def test_health_is_the_models_and_kept_for_a_while() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, health_seconds=60) as client:
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: client.get("/health"), range(8)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert answers[0].json()["status"] == "ready"
+        assert len(model.requests) == 1
+        assert model.requests[0].body["max_tokens"] == 1
+    with running_gateway(NOWHERE) as client:
+        answer = client.get("/health")
+        problem(answer, "model_down")
+        assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"yesterday_temp": 10}',
+        b'{"yesterday_temp": "10", "today_temp": 20}',
+        b'{"yesterday_temp": true, "today_temp": 20}',
+        b'{"yesterday_temp": NaN, "today_temp": 20}',
+        b'{"yesterday_temp": Infinity, "today_temp": 20}',
+        b'{"yesterday_temp": 10, "today_temp": 20, "temperature": 3}',
+        b'{"yesterday_temp": 10, "today_temp": 20, "board": "../../etc"}',
+        '{"yesterday_temp": 10, "today_temp": 20, "board": "공원"}'.encode(),
+        b'{"yesterday_temp": 10, "today_temp": 1e400}',
+        b"\xff\xfe",
+        b"[" * 5000,
+    ],
+)
+def test_bad_input_never_reaches_the_model(body: bytes) -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        answer = client.post("/generate/temperature", content=body, headers={"content-type": "application/json"})
+        problem(answer, "bad_input")
+        assert model.requests == []
+
+
+def test_a_broken_sensor_is_told_so() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        problem(generate(client, today_temp=85), "bad_reading")
+        assert model.requests == []
+
+
+def test_a_form_of_another_site_is_refused() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        plain = client.post(
+            "/generate/temperature", content=json.dumps(TEN_TWENTY), headers={"content-type": "text/plain"}
+        )
+        problem(plain, "bad_input")
+        problem(client.post("/generate/temperature", content=json.dumps(TEN_TWENTY)), "bad_input")  # of no type at all
+        for host in ("evil.example", "127.0.0.1.evil.example:8080", "evil.example:127.0.0.1", ""):
+            problem(client.get("/health", headers={"host": host}), "wrong_host")
+        blob = client.post("/v1/chat/completions", content="{}", headers={"content-type": "text/plain"})
+        problem(blob, "bad_input")
+        assert model.requests == []
+        for host in ("localhost:8080", "[::1]:8080", "127.0.0.1"):
+            assert client.get("/health", headers={"host": host}).status_code == 200
+
+
+def test_a_rejected_text_is_shown_to_nobody() -> None:
+    with scripted(saying(LABELLED)) as model, running_gateway(model.url) as client:
+        answer = generate(client)
+        assert "label" in problem(answer, "no_message")["detail"]
+        assert "출력" not in answer.text
+        problem(client.get("/boards/main"), "not_found")
+        assert client.get("/boards/main/history").json() == []
+        assert 'signboard_rejected_samples_total{problem="label"} 4.0' in client.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (Reply("busy", 500), "model_down"),
+        (Reply("{", 200), "model_down"),
+        (Reply("<html>", 200, "text/html"), "model_down"),
+        (saying(GOOD, drop=True), "model_down"),
+        (saying(GOOD, delay=5), "deadline"),
+        (saying(GOOD, drip=0.2), "deadline"),
+    ],
+)
+def test_a_faulty_model_is_a_typed_error_in_time(reply: Reply, code: str) -> None:
+    with scripted(reply) as model, running_gateway(model.url, deadline=1) as client:
+        begin = time.monotonic()
+        answer = generate(client)
+        assert time.monotonic() - begin < 3
+        problem(answer, code)
+        assert ("retry-after" in answer.headers) == (answer.status_code == 503)
+
+
+def test_excess_requests_are_rejected_immediately() -> None:
+    with (
+        scripted(saying(GOOD, delay=1)) as model,
+        running_gateway(model.url, running=1, waiting=1) as client,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        answers = list(pool.map(lambda today: generate(client, today_temp=today, board=None), [20] * 6))
+        codes = sorted(answer.status_code for answer in answers)
+        assert codes == [200, 200, 503, 503, 503, 503]
+        refused = [answer for answer in answers if answer.status_code == 503]
+        for answer in refused:
+            problem(answer, "busy")
+            assert answer.elapsed.total_seconds() < 0.9
+
+
+def test_a_connection_that_went_dead_is_given_up_long_before_the_deadline() -> None:
+    with (
+        scripted(saying(GOOD, delay=20), saying(GOOD)) as model,
+        running_gateway(model.url, deadline=6) as client,
+    ):
+        begin = time.monotonic()
+        answer = client.post("/generate/temperature", json=TEN_TWENTY)
+        assert answer.json()["generated_text"] == GOOD
+        assert 2 <= time.monotonic() - begin < 5
+
+
+def test_waiting_ends_at_the_deadline() -> None:
+    with (
+        scripted(saying(GOOD, delay=3)) as model,
+        running_gateway(model.url, running=1, deadline=1, failures=100) as client,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        answers = list(pool.map(lambda _: generate(client, board=None), range(4)))
+        for answer in answers:
+            problem(answer, "deadline")
+            assert answer.elapsed.total_seconds() < 2
+
+
+def test_the_breaker_spares_a_model_that_is_down_and_sees_it_come_back() -> None:
+    broken = threading.Event()
+    broken.set()
+
+    def answer(request: Request) -> Reply:
+        return Reply("no", 503) if broken.is_set() else right_answer(request)
+
+    with scripted(answer) as model, running_gateway(model.url, failures=3) as client:
+        for _ in range(3):
+            problem(generate(client), "model_down")
+        before = sum(request.body.get("max_tokens") != 1 for request in model.requests)
+        for _ in range(20):
+            problem(generate(client), "model_down")
+        assert sum(request.body.get("max_tokens") != 1 for request in model.requests) == before
+        assert "signboard_breaker_open 1.0" in client.get("/metrics").text
+        broken.clear()
+        assert eventually(lambda: generate(client).status_code == 200, 5)
+        assert "signboard_breaker_open 0.0" in client.get("/metrics").text
+
+
+def test_twin_readings_of_a_board_are_one_request() -> None:
+    with (
+        scripted(saying(GOOD, delay=0.5)) as model,
+        running_gateway(model.url) as client,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        answers = list(pool.map(lambda _: generate(client, board="lake"), range(8)))
+        assert {answer.json()["generated_text"] for answer in answers} == {GOOD}
+        assert len(model.requests) == 1
+        list(pool.map(lambda number: generate(client, board=f"gate-{number}"), range(3)))
+        assert len(model.requests) == 4
+
+
+def test_an_older_reading_that_takes_longer_is_not_shown() -> None:
+    def answer(request: Request) -> Reply:
+        reply = right_answer(request)
+        slow = "오늘 20도" in request.body["messages"][-1]["content"]
+        return Reply(reply.body, delay=1.0 if slow else 0.0)
+
+    with scripted(answer) as model, running_gateway(model.url) as client, ThreadPoolExecutor(1) as pool:
+        older = pool.submit(generate, client)
+        assert eventually(lambda: len(model.requests) == 1)
+        assert generate(client, today_temp=25).status_code == 200
+        late = older.result()
+        assert late.status_code == 200
+        assert late.json()["board"] is None, "no board shows it"
+        assert "younger reading" in late.json()["warnings"][-1]
+        assert client.get("/boards/main").json()["message"]["today_temp"] == 25
+        assert [shown["today_temp"] for shown in client.get("/boards/main/history").json()] == [25]
+
+
+def test_a_message_for_which_no_board_has_room_is_told() -> None:
+    """Two new boards at the same time, room for one: the one that is written second is not shown anywhere."""
+
+    def answer(request: Request) -> Reply:
+        reply = right_answer(request)
+        slow = "오늘 20도" in request.body["messages"][-1]["content"]
+        return Reply(reply.body, delay=1.0 if slow else 0.0)
+
+    with (
+        scripted(answer) as model,
+        running_gateway(model.url, boards=1) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        slow = pool.submit(generate, client, board="lake")
+        assert eventually(lambda: len(model.requests) == 1)
+        assert generate(client, board="hill", today_temp=25).json()["board"] == "hill"
+        late = slow.result().json()
+        assert late["board"] is None
+        assert "too many other boards" in late["warnings"][-1]
+        problem(client.get("/boards/lake"), "not_found")
+
+
+def test_the_models_name_is_the_one_that_is_set() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, model_name="park-writer") as client:
+        assert client.get("/health").json()["model"] == "park-writer"
+        assert generate(client).status_code == 200
+        assert {request.body["model"] for request in model.requests} == {"park-writer"}
+
+
+def test_each_key_has_a_rate_of_its_own() -> None:
+    first, first_line = new_key("lake", [KeyScope.BOARD])
+    second, second_line = new_key("hill", [KeyScope.BOARD])
+    keys = f"{first_line} {second_line}"
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, keys=keys, rate_limit="2/minute") as client:
+        for secret in (first, second):
+            client.headers["authorization"] = f"Bearer {secret}"
+            assert [generate(client).status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_a_batch_has_an_answer_for_each() -> None:
+    readings = [
+        TEN_TWENTY | {"board": "a"},
+        {"yesterday_temp": -90, "today_temp": 3},
+        {"yesterday_temp": 3, "today_temp": -5, "board": None},
+    ]
+    with scripted(right_answer) as model, running_gateway(model.url) as client:
+        answer = client.post("/generate/batch", json={"readings": readings})
+        assert answer.status_code == 200
+        first, second, third = answer.json()["results"]
+        assert not check_message(first["generated_text"], Reading(10, 20))
+        assert second["code"] == "bad_reading"
+        assert not check_message(third["generated_text"], Reading(3, -5))
+        assert client.get("/boards/a").json()["message"]["generated_text"] == first["generated_text"]
+        problem(client.post("/generate/batch", json={"readings": [TEN_TWENTY] * 65}), "bad_input")
+        problem(client.post("/generate/batch", json={"readings": []}), "bad_input")
+
+
+def events(client: httpx.Client, until: Callable[[list[dict[str, Any]]], bool], board: str = "main") -> list[Any]:
+    """Return a board's views from the event stream until a condition holds."""
+    seen: list[dict[str, Any]] = []
+    with client.stream("GET", f"/events?board={board}", timeout=10) as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data: "):
+                seen.append(json.loads(line.removeprefix("data: ")))
+                if until(seen):
+                    break
+    return seen
+
+
+def test_watchers_see_what_the_board_shows_and_that_it_goes_blank() -> None:
+    with scripted(right_answer) as model, running_gateway(model.url, max_age=1.5) as client:
+        threading.Timer(0.5, generate, (client,)).start()
+        seen = events(client, lambda views: len(views) == 3)
+        assert [view["message"] and view["message"]["today_temp"] for view in seen] == [None, 20, None]
+        assert seen[1]["pages"] == DEFAULT_SIGN.pages(seen[1]["message"]["generated_text"])
+        assert client.get("/boards/main").json()["message"] is None
+        assert client.get("/boards/main/history").json()[0]["today_temp"] == 20
+        assert eventually(lambda: "signboard_watchers 0.0" in client.get("/metrics").text)
+
+
+def locked(*scopes: KeyScope) -> tuple[str, str]:
+    return new_key("park", list(scopes))
+
+
+def test_without_a_key_nothing_opens_but_health() -> None:
+    secret, line = locked(KeyScope.BOARD)
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, keys=line) as client:
+        paths = set(create_app(GatewaySettings()).openapi()["paths"]) - {"/health"}
+        static = {"/", "/docs", "/page/main.js", "/openapi.json", "/static-offline-docs/swagger-ui.css"}
+        for path in paths | static | {"/nothing", "/v1/completions"}:
+            assert client.head(path.replace("{board}", "main")).status_code == 401
+            for method in ("GET", "POST", "PUT", "OPTIONS"):
+                answer = client.request(method, path.replace("{board}", "main"))
+                problem(answer, "no_key")
+                assert "Basic" in answer.headers["www-authenticate"]
+        assert client.get("/health").status_code == 200
+        wrong = {"authorization": f"Bearer {secret[:-1]}x"}
+        problem(client.get("/boards/main", headers=wrong), "no_key")
+        assert len(model.requests) == 1, "health alone asked the model"
+
+
+def test_a_key_opens_its_scope_as_bearer_and_as_a_browsers_password() -> None:
+    secret, line = locked(KeyScope.BOARD)
+    basic = base64.b64encode(f"anybody:{secret}".encode()).decode()
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, keys=line) as client:
+        for scheme in (f"Bearer {secret}", f"Basic {basic}"):
+            client.headers["authorization"] = scheme
+            assert generate(client).status_code == 200
+            problem(client.post("/v1/chat/completions", json={}), "no_scope")
+            problem(client.get("/v1/models"), "no_scope")
+            assert client.get("/docs").status_code == 200
+    secret, line = locked(KeyScope.OPENAI)
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, keys=line) as client:
+        client.headers["authorization"] = f"Bearer {secret}"
+        problem(generate(client), "no_scope")
+        for path in ("/docs", "/openapi.json", "/static-offline-docs/swagger-ui.css", "/", "/metrics"):
+            problem(client.get(path), "no_scope")
+        assert client.post("/v1/chat/completions", json={}).status_code == 200
+        assert "authorization" not in model.requests[-1].headers, "our key is not vLLM's business"
+
+
+def test_a_key_that_asks_too_often_waits_and_a_large_body_is_not_read() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, rate_limit="5/minute", body_limit=2048) as client:
+        for size in (3000, 10_000_000):
+            problem(client.post("/generate/temperature", content=b" " * size), "too_large")
+
+        def parts() -> Any:
+            yield from [b" " * 1000] * 10
+
+        headers = {"content-type": "application/json"}
+        problem(client.post("/generate/temperature", content=parts(), headers=headers), "too_large")
+        generate(client)
+        generate(client)
+        answer = generate(client)
+        problem(answer, "too_many")
+        assert 0 < int(answer.headers["retry-after"]) <= 60
+        assert client.get("/health").status_code == 200
+
+
+def test_every_answer_is_locked_in_and_named() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        for path in ("/", "/health", "/nothing", "/docs"):
+            headers = client.get(path, headers={"origin": "https://evil.example"}).headers
+            assert headers["x-content-type-options"] == "nosniff"
+            assert "default-src 'self'" in headers["content-security-policy"]
+            assert headers["x-frame-options"] == "DENY"
+            assert "access-control-allow-origin" not in headers
+        named = client.post("/generate/temperature", json=TEN_TWENTY, headers={"x-request-id": "park-7"})
+        assert named.headers["x-request-id"] == named.json()["request_id"] == "park-7"
+        assert model.requests[-1].headers["x-request-id"] == "park-7"
+        strange = client.get("/health", headers={"x-request-id": "a b\tc"})
+        assert len(strange.headers["x-request-id"]) == 32
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, cors_origins="https://park.example") as client:
+        headers = client.get("/health", headers={"origin": "https://park.example"}).headers
+        assert headers["access-control-allow-origin"] == "https://park.example"
+
+
+def test_a_fault_of_the_gateway_is_typed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.api.MessageOut.of", lambda *_: 1 / 0)
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        problem(generate(client), "internal")
+        assert client.get("/health").status_code == 200
+
+
+def test_the_docs_need_nothing_from_outside() -> None:
+    with running_gateway(NOWHERE) as client:
+        page = client.get("/docs").text
+        assert "https://" not in page
+        assert client.get("/static-offline-docs/swagger-ui.css").status_code == 200
+
+
+def test_the_sdks_route_passes_bytes_on_and_streams() -> None:
+    body = 'data: {"choices": []}\n\ndata: [DONE]\n\n'
+    with (
+        scripted(Reply(completion(LABELLED)), Reply(body, content_type="text/event-stream", drip=0.01)) as model,
+        running_gateway(model.url) as client,
+    ):
+        plain = client.post("/v1/chat/completions", json={"messages": []})
+        assert plain.json() == json.loads(completion(LABELLED)), "unchecked, as the docs say"
+        with client.stream("POST", "/v1/chat/completions", json={"stream": True}) as stream:
+            parts = list(stream.iter_text())
+        assert "".join(parts) == body
+        assert len(parts) > 1, "not kept back until the end"
+        assert "signboard_running 0.0" in client.get("/metrics").text
+
+
+def test_a_reader_that_does_not_read_holds_no_slot() -> None:
+    body = "data: x\n\n" * 2_000_000
+    with (
+        scripted(Reply(body, content_type="text/event-stream"), right_answer) as model,
+        running_gateway(model.url, deadline=1, running=2) as client,
+        client.stream("POST", "/v1/chat/completions", json={"stream": True}),
+    ):
+        assert generate(client).status_code == 200, "the boards have a queue of their own"
+        time.sleep(1.5)
+        chat = {"messages": [{"content": "어제 10도, 오늘 20도"}]}
+        assert client.post("/v1/chat/completions", json=chat).status_code == 200
+
+
+def test_a_body_that_drips_is_not_waited_for() -> None:
+    def parts() -> Any:
+        for _ in range(30):
+            yield b" "
+            time.sleep(0.1)
+
+    headers = {"content-type": "application/json"}
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, deadline=1) as client:
+        problem(client.post("/generate/temperature", content=parts(), headers=headers), "too_slow")
+        assert model.requests == []
+
+
+def test_sdk_callers_cannot_open_the_breaker_for_the_boards() -> None:
+    def answer(request: Request) -> Reply:
+        return right_answer(request) if request.body.get("messages") else Reply("no", 500)
+
+    with scripted(answer) as model, running_gateway(model.url, failures=2) as client:
+        for _ in range(5):
+            problem(client.post("/v1/chat/completions", json={}), "model_down")
+        assert generate(client).status_code == 200
+
+
+def test_a_batch_counts_as_many() -> None:
+    readings = {"readings": [TEN_TWENTY] * 6}
+    with scripted(right_answer) as model, running_gateway(model.url, rate_limit="10/minute") as client:
+        assert client.post("/generate/batch", json=readings).status_code == 200
+        problem(client.post("/generate/batch", json=readings), "too_many")
+
+
+def test_a_stream_that_breaks_is_seen_to_break() -> None:
+    body = "data: x\n\n" * 10
+    with (
+        scripted(Reply(body, content_type="text/event-stream", drop=True)) as model,
+        running_gateway(model.url) as client,
+        pytest.raises(httpx.RemoteProtocolError),
+        client.stream("POST", "/v1/chat/completions", json={"stream": True}) as stream,
+    ):
+        list(stream.iter_text())
+
+
+def answer_anything(request: Request) -> Reply:
+    try:
+        return right_answer(request)
+    except (AssertionError, LookupError, TypeError):
+        return saying(GOOD)
+
+
+def test_no_generated_request_gets_an_undocumented_answer(tmp_path: Path) -> None:
+    secret, line = locked(*KeyScope)
+    # Not asked: a 502 to 504 is a documented answer, and whether a temperature is possible is no matter of schema.
+    excluded = "not_a_server_error,positive_data_acceptance"
+    with scripted(answer_anything) as model, running_gateway(model.url, keys=line, boards=100_000) as client:
+        done = subprocess.run(
+            [
+                *(Path(sys.executable).with_name("schemathesis"), "run", f"{client.base_url}/openapi.json"),
+                *("--header", f"Authorization: Bearer {secret}", "--exclude-path", "/events"),
+                *("--checks", "all", "--exclude-checks", excluded, "--max-examples", CASES, "--seed", "1"),
+                *("--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all", "--no-color"),
+            ],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=1800,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout
+    assert not re.search(r'"status":500', done.stdout)
+    print(re.findall(r"\d+ generated.*", done.stdout))

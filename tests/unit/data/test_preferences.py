@@ -1,0 +1,97 @@
+"""Preference pairs: what is rejected is wrong for the reason it is there for, what is chosen passes every check."""
+
+import json
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from core.checks import check_message
+from core.errors import CorpusError
+from core.problem import Problem
+from core.reading import Reading
+from data.preferences import AWKWARD, REJECTED, Pair, pairs
+from data.sets import diverse, handwritten
+
+ROWS = diverse(302, 11)["train"]
+FOUND = pairs(ROWS, 600, 3)
+# What a rejected text of each kind must be refused for; one is enough where it may be wrong in several ways.
+REASONS = {
+    "number": {Problem.NUMBER},
+    "direction": {Problem.DIRECTION},
+    "label": {Problem.LABEL},
+    "off_temperature": {Problem.SENSE},
+    "repetitive": {Problem.NUMBER, Problem.SENTENCES},
+}
+
+
+def problems(text: str, reading: Reading) -> set[Problem]:
+    return {found.problem for found in check_message(text, reading)}
+
+
+def of_kind(kind: str) -> list[Pair]:
+    return [pair for pair in FOUND if pair.kind == kind]
+
+
+def test_every_kind_has_its_share() -> None:
+    assert Counter(pair.kind for pair in FOUND) == dict.fromkeys(REJECTED, 100)
+    assert set(REJECTED) == {*REASONS, "awkward"}
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_rejected_texts_are_wrong_for_their_reason(kind: str) -> None:
+    for pair in of_kind(kind):
+        assert problems(pair.rejected, pair.reading) & REASONS[kind], pair
+
+
+def test_awkward_texts_are_what_the_original_kept_saying() -> None:
+    assert {pair.rejected.split(". ", 1)[1] for pair in of_kind("awkward")} == set(AWKWARD)
+    assert all(problems(pair.rejected, pair.reading) == set() for pair in of_kind("awkward"))
+
+
+def test_chosen_messages_are_training_rows_and_pass() -> None:
+    messages = {(row.reading, row.message) for row in ROWS}
+    assert all((pair.reading, pair.chosen) in messages for pair in FOUND)
+    assert all(problems(pair.chosen, pair.reading) == set() for pair in FOUND)
+    assert all(pair.chosen != pair.rejected for pair in FOUND)
+
+
+def test_the_seed_decides() -> None:
+    assert pairs(ROWS, 60, 5) == pairs(ROWS, 60, 5) != pairs(ROWS, 60, 6)
+
+
+def test_pairs_are_conversations_in_nfc() -> None:
+    for pair in FOUND[:12]:
+        talk = pair.as_conversation()
+        assert [turn["role"] for turn in talk["prompt"]] == ["system", "user"]
+        assert talk["chosen"] == [{"role": "assistant", "content": pair.chosen}]
+        assert unicodedata.is_normalized("NFC", json.dumps(talk, ensure_ascii=False))
+
+
+def test_own_failures_are_rejected_too_but_never_held_out_readings(tmp_path: Path) -> None:
+    held_out = handwritten()["test"][0].reading
+    wrong = "어제보다 9도 올라 화창합니다. 벤치에서 여유를 즐기세요."
+    right = "어제보다 10도 올라 화창합니다. 벤치에서 여유를 즐기세요."
+    lines = [
+        {"yesterday": 10, "today": 20, "text": wrong},
+        {"yesterday": 10, "today": 20, "text": wrong, "seed": 1},  # once is enough
+        {"yesterday": 10, "today": 20, "text": right},
+        {"yesterday": 10, "today": 20, "text": ""},  # nothing was written, so there is nothing to avoid
+        {"yesterday": held_out.yesterday, "today": held_out.today, "text": wrong},
+    ]
+    path = tmp_path / "answers.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    own = [pair for pair in pairs(ROWS, 6, 1, path) if pair.kind == "own"]
+    assert [(pair.reading, pair.rejected) for pair in own] == [(Reading(10, 20), wrong)]
+    assert problems(own[0].chosen, own[0].reading) == set()
+
+
+@pytest.mark.parametrize("content", ["{", '{"text": "x"}', '{"yesterday": 900, "today": 1, "text": "x"}', "[]"])
+def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    path.write_text(content)
+    with pytest.raises(CorpusError, match=r"answers\.jsonl"):
+        pairs(ROWS, 6, 1, path)
+    with pytest.raises(CorpusError):
+        pairs(ROWS, 6, 1, tmp_path / "missing.jsonl")

@@ -1,0 +1,184 @@
+"""The verdict: what passes, what is named, and that what failed or was never judged is not served."""
+
+import json
+import random
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import ArtefactError, VerdictError
+from core.reading import usual_grid
+from core.sign import DEFAULT_SIGN
+from data.compose import compose
+from evaluation.answers import write_answers
+from evaluation.scores import Answer
+from evaluation.verdict import Bound, Criterion, judge, refuse_failed
+from pipeline.files import write_text
+from pipeline.graph import MADE_FROM
+from pipeline.manifest import Manifest
+from pipeline.recipe import Recipe, VerdictSection, load_recipe
+from pipeline.stage import run_stage
+from pipeline.verdict import VERDICT, check_verdict
+from serve.launch import UNCOMPILED, Variant, prepare
+from serve.settings import ServeSettings
+from tests.conftest import ROOT
+
+THRESHOLDS = VerdictSection()
+
+
+def good_answers() -> list[Answer]:
+    rng = random.Random(1)
+    return [Answer(reading, compose(reading, rng), "stop", 1) for reading in usual_grid()]
+
+
+def awq_manifest(loss_ratio: float = 1.0, calibration_text: str | None = None) -> Manifest:
+    settings = {"calibration_text": calibration_text}
+    results = {"loss_ratio": loss_ratio}
+    return Manifest(
+        format=1, stage="awq", recipe="x", settings=settings, inputs={}, versions={}, files={}, results=results
+    )
+
+
+def failed(answers: list[Answer], manifest: Manifest | None = None) -> set[str]:
+    return {row.key for row in judge(answers, THRESHOLDS, manifest or awq_manifest()) if not row.passed}
+
+
+def test_good_answers_pass_every_row() -> None:
+    rows = judge(good_answers(), THRESHOLDS, awq_manifest())
+    assert [str(row) for row in rows if not row.passed] == []
+    assert len(rows) == 10
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"text": "어제보다 99도 올라 화창합니다. 벤치에서 여유를 즐기세요."}, "right"),
+        ({"text": "어제보다 1도 올라 화창합니다. 우주선을 타보세요."}, "fits_temperature"),
+        ({"text": "어제보다 1도 올라 화창합니다. 벤치에서 여유를 아주아주 오래오래 즐기세요."}, "fits_sign"),
+        ({"text": "출력: 어제보다 1도 올라 화창합니다. 벤치에서 여유를 즐기세요."}, "labels"),
+        ({"finish": "length"}, "stopped"),
+    ],
+)
+def test_one_answer_in_a_hundred_fails_its_row(change: dict[str, Any], key: str) -> None:
+    answers = good_answers()
+    bad = [replace(answer, **change) for answer in answers[::100]]
+    assert key in failed(bad + answers[len(bad) :])
+
+
+def test_one_label_is_one_too_many_and_one_wrong_number_is_not() -> None:
+    answers = good_answers()
+    assert failed([replace(answers[0], text=f"전광판 {answers[0].text}"), *answers[1:]]) == {"labels"}
+    assert failed([replace(answers[0], text=answers[0].text.replace("어제", "3도 어제", 1)), *answers[1:]]) == set()
+
+
+def test_sameness_fails() -> None:
+    parrot = [replace(answer, text="어제와 같이 쾌적합니다. 벤치에서 여유를 즐기세요.") for answer in good_answers()]
+    assert {"distinct", "commonest_activity", "elements"} <= failed(parrot)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "keys"),
+    [
+        (awq_manifest(loss_ratio=1.021), {"loss_ratio"}),
+        (awq_manifest(loss_ratio=1.02), set()),
+        (awq_manifest(calibration_text="LICENSE"), {"foreign_calibration"}),
+    ],
+)
+def test_how_it_was_quantized_is_judged_too(manifest: Manifest, keys: set[str]) -> None:
+    assert failed(good_answers(), manifest) == keys
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
+    """A fake run that satisfies every check before vLLM starts."""
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(ROOT / "recipes/nano.yaml", ["name=judged"])
+    for stage in ("data", "base", "adapter", "merged", "awq"):
+        publish(recipe, stage, {"prompt.json": json.dumps({"fingerprint": "x"})})
+    return recipe
+
+
+def publish(recipe: Recipe, stage: str, files: dict[str, str], *, force: bool = False) -> None:
+    def fill(folder: Path) -> dict[str, Any]:
+        for name, text in files.items():
+            write_text(folder / name, text)
+        return {}
+
+    inputs = {name: recipe.folder / name for name in MADE_FROM.get(stage, ())}
+    run_stage(
+        recipe.folder / stage, format=1, recipe=recipe.name, settings=files, inputs=inputs, build=fill, force=force
+    )
+
+
+def verdict(passed: bool) -> dict[str, str]:
+    rows = [Criterion("right", "number and direction right", 0.5, Bound.AT_LEAST, 0.998, passed)]
+    wrong = ["number and direction right: 10 → 20 °C: '어제보다 9도 올라'"]
+    return {VERDICT: json.dumps({"passed": passed, "criteria": [asdict(row) for row in rows], "wrong": wrong})}
+
+
+def test_what_passed_is_served(run: Recipe) -> None:
+    publish(run, "verdict", verdict(True))
+    check_verdict(run.folder)
+    refuse_failed(run)
+
+
+def test_what_was_never_judged_is_not_served(run: Recipe) -> None:
+    with pytest.raises(VerdictError, match=r"has no verdict.\n.*--allow-failed-verdict"):
+        check_verdict(run.folder)
+
+
+def test_what_failed_is_not_served_and_the_error_names_checkpoint_criteria_and_answers(run: Recipe) -> None:
+    publish(run, "verdict", verdict(False))
+    with pytest.raises(VerdictError, match="failed its verdict"):
+        check_verdict(run.folder)
+    with pytest.raises(VerdictError) as caught:
+        refuse_failed(run)
+    told = str(caught.value)
+    assert "awq failed its verdict: number and direction right is 0.5, must be at least 0.998" in told
+    assert "10 → 20 °C: '어제보다 9도 올라'" in told
+
+
+def test_a_verdict_about_another_checkpoint_does_not_count(run: Recipe) -> None:
+    publish(run, "verdict", verdict(True))
+    publish(run, "awq", {"prompt.json": json.dumps({"fingerprint": "y"})}, force=True)
+    with pytest.raises(VerdictError, match="about another checkpoint"):
+        check_verdict(run.folder)
+
+
+def test_an_edited_verdict_is_refused(run: Recipe) -> None:
+    publish(run, "verdict", verdict(False))
+    (run.folder / "verdict" / VERDICT).write_text(verdict(True)[VERDICT])
+    with pytest.raises(ArtefactError, match=VERDICT):
+        check_verdict(run.folder)
+
+
+def test_the_server_asks_for_the_verdict_unless_told_otherwise(run: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.flags.can_compile", lambda: True)
+    publish(run, "verdict", verdict(False))
+    with pytest.raises(VerdictError):
+        prepare(run, ServeSettings(port=8765), Variant.AWQ)
+    ready = prepare(run, ServeSettings(port=8765, allow_failed_verdict=True), Variant.AWQ)
+    assert ready.checkpoint == run.folder / "awq"
+    assert "failed its verdict" in ready.note
+    publish(run, "verdict", verdict(True))
+    assert prepare(run, ServeSettings(port=8765), Variant.AWQ).note == ""
+    assert (
+        prepare(run, ServeSettings(port=8765), Variant.MERGED).checkpoint == run.folder / "merged"
+    )  # for comparison only
+
+
+def test_the_operator_is_told_that_nothing_compiles_here(run: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(run, "verdict", verdict(True))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert prepare(run, ServeSettings(port=8765), Variant.AWQ).note == UNCOMPILED
+
+
+def test_every_answer_is_written_with_what_is_wrong(tmp_path: Path) -> None:
+    answers = good_answers()[:3]
+    write_answers(tmp_path / "a.jsonl", {"AWQ": [replace(answers[0], finish="length"), *answers[1:]]}, DEFAULT_SIGN)
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert [line["text"] for line in lines] == [answer.text for answer in answers]
+    assert [line["problems"] for line in lines] == [["unfinished: length"], [], []]
+    assert {line["column"] for line in lines} == {"AWQ"}

@@ -1,0 +1,35 @@
+"""Keys and settings of the gateway."""
+
+import pytest
+
+from core.errors import SettingError
+from gateway.keys import KeyScope, find_key, new_key, parse_keys
+from gateway.settings import read_gateway_settings
+
+
+def locked(*scopes: KeyScope) -> tuple[str, str]:
+    return new_key("park", list(scopes))
+
+
+def test_keys_are_kept_as_hashes_and_read_strictly() -> None:
+    secret, line = locked(KeyScope.BOARD, KeyScope.OPENAI)
+    assert secret not in line
+    (key,) = parse_keys(line)
+    assert find_key((key,), f"bearer {secret}") == key
+    for wrong in ("", "Bearer", f"Bearer {secret} ", f"Basic {secret}", "Basic ====", f"Digest {secret}"):
+        found = find_key((key,), wrong)
+        assert found is (key if wrong == f"Bearer {secret} " else None)
+    for text in ("park", f"{line} {line}", line.replace("board", "root"), line[:-1]):
+        with pytest.raises(SettingError):
+            parse_keys(text)
+
+
+def test_a_gateway_open_to_a_network_without_keys_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingError, match="without a key"):
+        read_gateway_settings(host="0.0.0.0")
+    assert read_gateway_settings(host="0.0.0.0", keys=locked(KeyScope.BOARD)[1]).host == "0.0.0.0"
+    for name, value in (("SIGN", "big"), ("GATEWAY_TIMEZONE", "Mars"), ("GATEWAY_RATE_LIMIT", "often")):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"SIGNBOARD_{name}", value)
+            with pytest.raises(SettingError, match=name.removeprefix("GATEWAY_")):
+                read_gateway_settings()

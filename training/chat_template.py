@@ -1,0 +1,115 @@
+"""A base's chat format, settled once at import, so that training, quantization and serving all read the same template.
+
+Either the base's own template, with thinking off unless a caller asks for it, or ChatML with its two markers as
+special tokens. Everything later renders without options, exactly as a bare call to the server does.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from core.errors import ArtefactError
+from core.prompt import build_messages
+from core.reading import Reading
+from pipeline.files import write_text
+from training.checkpoint import copy_token_rows, end_tokens, read_json
+from training.tokenization import load_tokenizer, prompt_ids
+
+START_OF_TURN, END_OF_TURN = "<|im_start|>", "<|im_end|>"
+# The line break stands before a turn instead of after it, so that nothing follows the last end-of-turn token.
+CHATML = (
+    "{%- for message in messages -%}"
+    "{%- if not loop.first %}{{ '\\n' }}{% endif -%}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' }}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt %}{{ '\\n<|im_start|>assistant\\n' }}{% endif -%}"
+)
+SWITCH = "enable_thinking"  # the name that Qwen3's and KORMo's templates share
+THINKING_OFF = "{% if enable_thinking is not defined %}{% set enable_thinking = false %}{% endif %}"
+TEMPLATE_FILE = "chat_template.jinja"
+
+
+def configure_chat_template(folder: Path, chat_format: Literal["own", "chatml"]) -> dict[str, Any]:
+    """Settle the chat format of the checkpoint in `folder`; return what was done to it.
+
+    Raises:
+        ArtefactError: no usable template or end-of-turn token, or no room for new tokens.
+    """
+    if chat_format == "chatml":
+        return {"chat_format": "chatml", "new_tokens": _adopt_chatml(folder)}
+    switched = _switch_thinking_off(folder)
+    load_tokenizer(folder)  # refuses one with which the model could not learn to stop
+    return {"chat_format": "own", "thinking": "off by default" if switched else "not in the template"}
+
+
+def _switch_thinking_off(folder: Path) -> bool:
+    tokenizer = load_tokenizer(folder)
+    if SWITCH not in tokenizer.chat_template:
+        return False
+    expected = _rendered(tokenizer, enable_thinking=False)
+    _write_template(folder, THINKING_OFF + tokenizer.chat_template)
+    if _rendered(load_tokenizer(folder)) != expected:
+        raise ArtefactError(
+            f"The chat template in {folder} does not let its thinking be switched off.",
+            "Give the base a template whose enable_thinking can be set.",
+        )
+    return True
+
+
+def _adopt_chatml(folder: Path) -> dict[str, int]:
+    """Give the tokenizer ChatML; return the markers that are new to it, with their ids.
+
+    A new marker begins with the embedding of the base's own marker whose part it takes: an unused row is noise, from
+    which a few hundred training rows do not get the model to end its turn (docs/LOG.md).
+    """
+    before = load_tokenizer(folder)
+    heirs = {START_OF_TURN: _start_of_turn(before), END_OF_TURN: before.eos_token_id}
+    missing = [marker for marker in heirs if marker not in before.get_vocab()]
+    before.add_special_tokens({"eos_token": END_OF_TURN, "additional_special_tokens": [START_OF_TURN]})
+    before.save_pretrained(folder)
+    _stop_also_at(folder, heirs[END_OF_TURN])
+    _write_template(folder, CHATML)
+    after = load_tokenizer(folder)  # ids as they are on disk: a vocabulary with gaps is numbered anew
+    new = {marker: after.convert_tokens_to_ids(marker) for marker in missing}
+    rows = read_json(folder / "config.json")["vocab_size"]
+    if any(token >= rows for token in new.values()):
+        raise ArtefactError(
+            f"The base's vocabulary of {rows} is full: there is no row for {', '.join(new)}.",
+            "Use the base's own chat format: base.chat_format: own.",
+        )
+    copy_token_rows(folder, {token: heirs[marker] for marker, token in new.items()})
+    return new
+
+
+def _start_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the special token with which the base's own template begins a turn; its end of turn if there is none."""
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ids = prompt_ids(tokenizer, build_messages(Reading(10, 20)))
+    return next((token for token in ids if token in special - {tokenizer.bos_token_id}), tokenizer.eos_token_id)
+
+
+def _stop_also_at(folder: Path, token: int) -> None:
+    """Keep the base's own end of turn among the ids that end an answer."""
+    path = folder / "generation_config.json"
+    config = read_json(path) if path.exists() else {}
+    write_text(path, json.dumps(config | {"eos_token_id": sorted({token, *end_tokens(config)})}, indent=2))
+
+
+def _write_template(folder: Path, template: str) -> None:
+    """Write the template into its own file; one in tokenizer_config.json would be a second truth."""
+    config = read_json(folder / "tokenizer_config.json")
+    if config.pop("chat_template", None):
+        write_text(folder / "tokenizer_config.json", json.dumps(config, indent=2, ensure_ascii=False))
+    write_text(folder / TEMPLATE_FILE, template)
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, **options: Any) -> list[str]:
+    """Return a prompt, and the same prompt answered, as text."""
+    prompt = build_messages(Reading(10, 20))
+    answered = [*prompt, {"role": "assistant", "content": "어제보다 10도 올라 따뜻합니다."}]
+    return [
+        tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True, **options),
+        tokenizer.apply_chat_template(answered, tokenize=False, **options),
+    ]

@@ -1,0 +1,137 @@
+"""What SFT and DPO share around TRL's trainers: the base, common arguments, progress, errors, the adapter's files."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, ProgressCallback
+
+from core.errors import StageError
+from core.prompt import PROMPT_FILE
+from pipeline.files import write_text
+from pipeline.recipe import DpoSection, Recipe, TrainSection
+from training.plot import draw_loss
+
+CHECKPOINTS = "checkpoints"
+KEPT = ("adapter_config.json", "adapter_model.safetensors", PROMPT_FILE)
+
+
+def load_base(folder: Path, recipe: Recipe) -> Any:
+    """Load the base model for training: NF4 if the recipe says so, else fp32 on CPU and bf16 on GPU."""
+    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    nf4 = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=dtype,
+        quantization_config=nf4 if recipe.train.load_in_4bit else None,
+        device_map="auto" if torch.cuda.is_available() else None,
+        local_files_only=True,
+    )
+    for module in model.modules():
+        # On CPU, bitsandbytes repacks a weight for good the first time it is used in evaluation, and the packed kernel
+        # has no backward: every gradient after the first evaluation would silently be zero.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
+
+
+def common_arguments(recipe: Recipe, section: TrainSection | DpoSection, folder: Path, rows: int) -> dict[str, Any]:
+    """Return the arguments that SFTConfig and DPOConfig share, from their section of the recipe."""
+    cuda = torch.cuda.is_available()
+    return {
+        "output_dir": str(folder / CHECKPOINTS),
+        "num_train_epochs": section.epochs,
+        "per_device_train_batch_size": section.batch_size,
+        "per_device_eval_batch_size": section.batch_size,
+        "gradient_accumulation_steps": section.gradient_accumulation,
+        "learning_rate": section.learning_rate,
+        "max_length": section.max_length,
+        "gradient_checkpointing": recipe.train.gradient_checkpointing,
+        "use_cpu": not cuda,
+        "bf16": cuda,
+        "logging_steps": max(1, optimizer_steps(section, rows) // 50),
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "report_to": "none",
+    }
+
+
+def optimizer_steps(section: TrainSection | DpoSection, rows: int) -> int:
+    """Return how many optimizer steps a training takes, about."""
+    return max(1, int(rows * section.epochs / (section.batch_size * section.gradient_accumulation)))
+
+
+def show_progress_only(trainer: Any) -> None:
+    """Give a trainer the progress bar without a line of numbers every few steps."""
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Bar)
+
+
+class Bar(ProgressCallback):
+    """The trainer's progress bar without a line of numbers every few steps: they are in log.json and loss.png."""
+
+    def on_log(self, *_arguments: Any, **_options: Any) -> None:
+        """Print nothing."""
+
+
+def cut_after_turn(ids: list[int], end: int) -> list[int]:
+    """Cut what a template puts after the last end-of-turn token, such as a line break: the server stops before it."""
+    return ids[: len(ids) - ids[::-1].index(end)]
+
+
+@contextmanager
+def out_of_memory_advice() -> Iterator[None]:
+    """Turn torch's out-of-memory errors, GPU and CPU, into one that says what to change."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU's allocator raises a plain one
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise StageError(
+            "Training ran out of memory.",
+            "Set train.batch_size=1 and train.gradient_accumulation=2, then train.gradient_checkpointing=true; "
+            "on a GPU also train.load_in_4bit=true.",
+        ) from error
+
+
+def open_head(model: Any) -> None:
+    """Give the head the bias that TRL's fused loss asks for: PEFT's wrapper for new tokens shows only the weight."""
+    head = model.get_output_embeddings()
+    if not hasattr(head, "bias"):
+        head.bias = None
+
+
+def write_log(trainer: Any, folder: Path, title: str) -> None:
+    """Write the loss history and its curve."""
+    history = [without_times(entry) for entry in trainer.state.log_history]
+    write_text(folder / "log.json", json.dumps(history, indent=1))
+    draw_loss(history, folder / "loss.png", title=title)
+
+
+def without_times(entry: dict[str, Any]) -> dict[str, Any]:
+    """Drop wall-clock figures, so that the same seed gives the same artefact, id included."""
+    return {key: value for key, value in entry.items() if not key.endswith(("_runtime", "_per_second", "_time"))}
+
+
+def tidy(folder: Path, *also: str) -> None:
+    """Keep the adapter and files named besides: the tokenizer is the base's, training_args.bin a pickle.
+
+    PEFT writes its set of target modules in random order; sorted, the same seed gives the same file.
+    """
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config["target_modules"] = sorted(config["target_modules"])
+    write_text(folder / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True))
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in (*KEPT, *also):
+            path.unlink()
