@@ -1,7 +1,7 @@
 # The stages before the server: data, training, merge. The server itself runs in vLLM's official image.
 FROM python:3.11-slim-bookworm
 
-# triton compiles its launchers with it
+# triton compiles its launchers with gcc
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY requirements/gpu.txt /requirements.txt
 RUN pip install --no-cache-dir --no-deps -r /requirements.txt

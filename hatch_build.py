@@ -1,4 +1,4 @@
-"""Build the client alone as a wheel: `core` and `clients`, which in other people's environments are called `signboard`.
+"""Build the client alone as a wheel: `core` and `clients`, renamed to `signboard` for other projects' environments.
 
 In: core/ and clients/. Out: the package `signboard` (clients) with `signboard.core` in it; only the names in import
 statements differ from the files here.
@@ -17,11 +17,11 @@ IMPORT = re.compile(rf"^(\s*)(from|import) ({'|'.join(PACKAGES)})\b", re.MULTILI
 
 
 class ClientWheel(BuildHookInterface[Any]):
-    """Puts the renamed files into the wheel."""
+    """Build hook that puts the renamed files into the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Write the renamed sources aside and include them."""
-        assert version == "standard", "an editable install of the client has no use: work in the repository"
+        """Write the renamed sources to a temporary folder and include them."""
+        assert version == "standard", "an editable install of the client is not supported: work in the repository"
         aside = self._aside = Path(tempfile.mkdtemp(prefix="signboard-client-"))
         (aside / "py.typed").touch()
         build_data["force_include"][str(aside / "py.typed")] = "signboard/py.typed"
@@ -35,7 +35,7 @@ class ClientWheel(BuildHookInterface[Any]):
                     build_data["force_include"][str(target)] = str(name)
 
     def finalize(self, _version: str, _build_data: dict[str, Any], _artifact: str) -> None:
-        """Remove what was written aside."""
+        """Remove the temporary folder."""
         shutil.rmtree(self._aside)
 
 

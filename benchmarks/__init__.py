@@ -1,1 +1,1 @@
-"""Measurements that `make test` does not run; each says at its top how to run it."""
+"""Measurements that `make test` does not run; each module's docstring shows its usage."""

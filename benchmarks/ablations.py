@@ -1,9 +1,9 @@
-"""Ablations that settle arguments: one setting changed at a time, the 4-bit end served and asked for the whole grid.
+"""Ablations: change one setting at a time, serve the resulting 4-bit checkpoint and ask it for the whole grid.
 
 Usage: python -m benchmarks.ablations NAME… [--recipe recipes/nano.yaml] [--rounds 1]
 Names: temperature, repetition_penalty, rows, rank, targets, epochs, calibration, duo_scaling, group_size; or all.
-In: a finished line of the recipe. Out: runs/ablations/NAME.md and the table on the screen. Variants are runs of their
-own, runs/ablate-…, whose finished stages are skipped the next time. Not run by `make test`.
+In: a finished run of the recipe. Out: runs/ablations/NAME.md and the table on the screen. Each value gets its own run,
+runs/ablate-…, whose finished stages are skipped the next time. Not run by `make test`.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ from pipeline.stage import run_stage
 from serve.launch import Variant
 
 ROUND_TO_NEAREST = "round to nearest"
-UNREFUSED = ("quantize.max_loss_ratio=100", "quantize.max_over_rounding=100")  # what loses is measured, not refused
+UNREFUSED = ("quantize.max_loss_ratio=100", "quantize.max_over_rounding=100")  # losses are measured, not rejected
 COLUMNS = ("right", "fits_temperature", "passes", "distinct", "commonest_activity", "distinct_2", "elements")
 
 
-# label → overrides of the recipe: what is trained anew, what is only quantized anew, what is only sampled otherwise
+# Label → overrides of the recipe. TRAINED needs a new training, QUANTIZED only a new quantization, SAMPLED neither.
 TRAINED: dict[str, dict[str, list[str]]] = {
     "rows": {str(n): [f"data.rows={n}"] for n in (302, 1000, 3000)},
     "rank": {str(n): [f"train.lora.rank={n}", f"train.lora.alpha={n}"] for n in (8, 16, 32, 64)},
@@ -64,8 +64,8 @@ NAMES = (*SAMPLED, *TRAINED, *QUANTIZED)
 
 def main(
     names: Annotated[list[str], typer.Argument(help=f"{', '.join(NAMES)}; or all.")],
-    recipe: Annotated[Path, typer.Option(help="The line that is varied.")] = DEFAULT_RECIPE,
-    rounds: Annotated[int, typer.Option(min=1, help="Through the grid, for each value.")] = 1,
+    recipe: Annotated[Path, typer.Option(help="The run to vary.")] = DEFAULT_RECIPE,
+    rounds: Annotated[int, typer.Option(min=1, help="Passes over the grid, for each value.")] = 1,
 ) -> None:
     """Measure and print a table per setting."""
     chosen = NAMES if names == ["all"] else names
@@ -92,7 +92,7 @@ def sampled(path: Path, name: str, rounds: int) -> str:
 
 
 def varied(path: Path, name: str, rounds: int) -> str:
-    """Build, serve and ask a line for each value of a setting."""
+    """Build, serve and ask a run for each value of a setting."""
     rows = []
     for label, overrides in (TRAINED | QUANTIZED)[name].items():
         slug = "".join(char if char.isalnum() else "-" for char in label.lower())
@@ -113,7 +113,7 @@ def varied(path: Path, name: str, rounds: int) -> str:
 
 
 def _borrow(source: Recipe, changed: Recipe) -> None:
-    """Take over everything up to the merged checkpoint; only what comes after it is varied."""
+    """Copy every stage up to the merged checkpoint; only the later ones are varied."""
     for stage in ("data", "base", "adapter", "merged"):
         target = changed.folder / stage
         if target.exists():
@@ -151,7 +151,7 @@ def _ask(recipe: Recipe, url: str, rounds: int, **sampling: Any) -> list[Answer]
 
 
 def _losses(changed: Recipe, variant: Variant) -> dict[str, str]:
-    """Return the held-out losses of a line, nats per token."""
+    """Return the held-out losses of a run, nats per token."""
     found = {"merged": read_manifest(changed.folder / "merged").results.get("loss_merged")}
     if variant is Variant.AWQ:
         results = read_manifest(changed.folder / "awq").results

@@ -1,11 +1,11 @@
-"""Prove that nothing reaches for the network: run the line where every packet that leaves is counted.
+"""Prove that nothing uses the network: run the line in a network namespace that counts every outgoing packet.
 
 Usage: python -m benchmarks.air_gap [--recipe recipes/nano.yaml] [--name air-gap]
-In: a Linux with `unshare` and `ip` (util-linux, iproute2) and user namespaces. Out: every command's exit code and the
-packets it sent; exit code 1 unless all is done with none.
+In: Linux with `unshare` and `ip` (util-linux, iproute2) and user namespaces. Out: every command's exit code and the
+packets it sent; exit code 1 unless all commands succeed and send none.
 
-The commands run in a network namespace of their own: loopback, and one interface to which everything else is routed,
-name look-ups included, and at whose other end nobody is.
+The namespace has loopback and one other interface. All other traffic, name look-ups included, is routed to that
+interface, whose far end is connected to nothing.
 """
 
 import shutil
@@ -22,7 +22,7 @@ from core.errors import StageError
 from pipeline.cli import DEFAULT_RECIPE, console, run_app, show_table
 from pipeline.recipe import load_recipe
 
-# 192.0.2.0/24 is reserved for documentation; the neighbour's address is fixed, so that packets leave at once.
+# 192.0.2.0/24 is reserved for documentation; the neighbour's address is static, so that packets leave without ARP.
 SEAL = """
 set -e
 echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6 2>/dev/null || true
@@ -45,10 +45,10 @@ exit $code
 
 
 def sealed(command: list[str], *, timeout: float | None = None) -> tuple[int, int]:
-    """Run a command with no way out; return its exit code and the packets that it tried to send out.
+    """Run a command without a network; return its exit code and the number of packets that it tried to send.
 
     Raises:
-        StageError: this machine cannot make such a namespace.
+        StageError: this machine cannot create such a namespace.
     """
     if lacking := [name for name in ("unshare", "ip", "mount", "awk") if not shutil.which(name)]:
         raise StageError(f"{', '.join(lacking)} not found.", "Install util-linux, iproute2 and mawk.")
@@ -58,12 +58,12 @@ def sealed(command: list[str], *, timeout: float | None = None) -> tuple[int, in
         enter = ["unshare", "--user", "--map-root-user", "--net", "--mount", "bash", "-c", SEAL, "seal"]
         done = subprocess.run([*enter, str(resolver), str(counts), *command], timeout=timeout, check=False)
         if not counts.exists():
-            raise StageError("No network namespace could be made here.", "Allow user namespaces, or run it as root.")
+            raise StageError("No network namespace could be created here.", "Allow user namespaces, or run it as root.")
         return done.returncode, int(counts.read_text())
 
 
 def main(
-    recipe: Annotated[Path, typer.Option(help="Whose line runs.")] = DEFAULT_RECIPE,
+    recipe: Annotated[Path, typer.Option(help="The recipe to run.")] = DEFAULT_RECIPE,
     name: Annotated[str, typer.Option(help="Folder under runs/, removed before and after.")] = "air-gap",
 ) -> None:
     """Run data, training, merge and serving from nothing."""
@@ -72,7 +72,13 @@ def main(
     shutil.rmtree(folder, ignore_errors=True)
     rows = [["command", "exit code", "packets sent out", "seconds"]]
     try:
-        for arguments in (["data", "build"], ["training", "sft"], ["merge", "all"], ["evaluation", "verdict"], ["serve", "demo"]):
+        for arguments in (
+            ["data", "build"],
+            ["training", "sft"],
+            ["merge", "all"],
+            ["evaluation", "verdict"],
+            ["serve", "demo"],
+        ):
             start = time.monotonic()
             code, packets = sealed([sys.executable, "-m", *arguments, *options])
             rows.append([" ".join(arguments), str(code), str(packets), f"{time.monotonic() - start:.0f}"])
@@ -82,7 +88,7 @@ def main(
         shutil.rmtree(folder, ignore_errors=True)
     show_table("No way out", rows)
     if any(row[1:3] != ["0", "0"] for row in rows[1:]):
-        raise StageError("Something failed, or reached for the network.", "The table says which command.")
+        raise StageError("A command failed or used the network.", "The table shows which one.")
     console.print("nothing left this machine")
 
 

@@ -1,8 +1,8 @@
 """The original's server, built fairly: FastAPI and transformers' `generate`, one message at a time, cut at the marker.
 
 Usage: python -m benchmarks.baseline_server --port 8090 [--quantization 4bit] [--stop] [--merged]
-In: a finished line. `--stop` and `--merged` are the first two of our ideas, to see each one's gain.
-The prompt, the sampling and the adapter are ours; 50 tokens for a message are the original's.
+In: a finished run. `--stop` and `--merged` add the first two of our ideas, to show each one's gain.
+The prompt, the sampling and the adapter are ours; the limit of 50 tokens for a message is the original's.
 """
 
 import time
@@ -44,21 +44,21 @@ class Writer:
     """Writes one message at a time.
 
     Args:
-        model: with its adapter, or merged.
-        tokenizer: with the template it was trained with.
-        recipe: its sampling.
-        stop: end at the end-of-turn token; else all 50 tokens are written and the text is cut.
+        model: the base with its adapter, or the merged model.
+        tokenizer: the tokenizer with the template of training.
+        recipe: gives the sampling settings.
+        stop: stop at the end-of-turn token; else write all 50 tokens and cut the text.
     """
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, *, stop: bool) -> None:
         self._model, self._tokenizer, self._sampling = model, tokenizer, recipe.generation
         self._end = tokenizer.eos_token_id if stop else None
-        model.generation_config.eos_token_id = self._end  # `generate` reads it where its argument is None
-        # Two at once on the same cores take longer than one after the other; and one thread is one team of torch's.
+        model.generation_config.eos_token_id = self._end  # `generate` reads it if its argument is None
+        # Two at once on the same cores take longer than in turn; and every thread gets its own OpenMP team from torch.
         self._one = ThreadPoolExecutor(max_workers=1)
 
     def write(self, wanted: Wanted) -> str:
-        """Return the text up to the first marker; callers come first come, first served."""
+        """Return the text up to the first marker; callers are served in order of arrival."""
         return self._one.submit(self._write, wanted).result()
 
     @torch.inference_mode()
@@ -122,9 +122,9 @@ def create_app(writer: Writer) -> FastAPI:
 def main(
     port: Annotated[int, typer.Option(help="On loopback.")] = 8090,
     quantization: Annotated[Literal["4bit", "none"], typer.Option(help="4bit: NF4 by bitsandbytes.")] = "none",
-    dtype: Annotated[Literal["bfloat16", "float32"], typer.Option(help="What it computes in.")] = "bfloat16",
+    dtype: Annotated[Literal["bfloat16", "float32"], typer.Option(help="Compute type.")] = "bfloat16",
     stop: Annotated[bool, typer.Option("--stop", help="Stop at the end-of-turn token.")] = False,
-    merged: Annotated[bool, typer.Option("--merged", help="The adapter folded in.")] = False,
+    merged: Annotated[bool, typer.Option("--merged", help="Serve the merged model.")] = False,
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
 ) -> None:

@@ -1,6 +1,6 @@
-"""Take the pictures of the board's page that the docs show, from a running gateway without keys, in Chromium.
+"""Take the docs' pictures of the board's page, from a running gateway without keys, in Chromium.
 
-Usage: python -m serve --gateway, then python -m benchmarks.board_pictures [--url URL] [--out FOLDER]
+Usage: python -m serve stack, then python -m benchmarks.board_pictures [--url URL] [--out FOLDER]
 Out: docs/images/board-idle.png (a fresh board), board-hot.png (33 → 36 °C, as the model writes it), board-down.png (the
 model is down: the browser answers the page's request for /health with 503).
 """
@@ -19,7 +19,7 @@ from pipeline.cli import run_app
 
 def main(
     url: Annotated[str, typer.Option(help="The gateway.")] = "http://127.0.0.1:8080",
-    out: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("docs/images"),
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("docs/images"),
 ) -> None:
     """Open the page three times."""
     chromium = shutil.which("chromium")

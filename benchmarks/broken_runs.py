@@ -1,8 +1,8 @@
-"""Break a run on purpose, past the checks that would refuse it, and see that the verdict still catches it.
+"""Break a run on purpose, bypass the checks that would reject it, and show that the verdict still catches it.
 
 Usage: python -m benchmarks.broken_runs [NAME…] [--recipe recipes/nano.yaml]
-Names: template, stop, calibration, labels. In: a finished line of the recipe. Out: a table with what refused the run
-before the verdict, and what the verdict says. Exit code 1 if one passes. Not run by `make test`.
+Names: template, stop, calibration, labels. In: a finished run of the recipe. Out: a table with the check that rejects
+the run before the verdict, and the verdict. Exit code 1 if a broken run passes. Not run by `make test`.
 """
 
 import random
@@ -27,7 +27,7 @@ from pipeline.recipe import Recipe, load_recipe
 from pipeline.stage import run_stage
 from training.stages import run_import, run_sft
 
-# The kind of text that the original trained on before it found out.
+# The kind of text that the original trained on before it noticed its mistake.
 INSTRUCTION_STYLE = (
     "{% for message in messages %}### {{ message['role'] }}:\n{{ message['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}### assistant:\n{% endif %}"
@@ -38,10 +38,10 @@ def main(
     names: Annotated[
         list[str] | None, typer.Argument(help="template, stop, calibration, labels; all by default.")
     ] = None,
-    recipe: Annotated[Path, typer.Option(help="The line that is broken.")] = DEFAULT_RECIPE,
+    recipe: Annotated[Path, typer.Option(help="The run to break.")] = DEFAULT_RECIPE,
 ) -> None:
     """Break, judge, print."""
-    rows = [["broken", "refused before the verdict by", "what the verdict says"]]
+    rows = [["broken", "rejected before the verdict by", "verdict"]]
     through = []
     for name in names or BREAKS:
         broken = _named(recipe, f"broken-{name}")
@@ -84,7 +84,7 @@ def wrong_template(source: Recipe, broken: Recipe) -> str:
 
 
 def untrained_stop(source: Recipe, broken: Recipe) -> str:
-    """Train on a base that never learned its end-of-turn marker, as new markers are, and leave it out of the labels."""
+    """Train on a base that, as with new markers, never learned its end-of-turn marker; leave that out of the labels."""
     from training import sft
 
     _borrow(source, broken, "data")
@@ -104,7 +104,7 @@ def untrained_stop(source: Recipe, broken: Recipe) -> str:
 
 
 def _base_without_stop(source: Recipe, broken: Recipe) -> None:
-    """Publish the base with the padding token's rows for the marker's: no answer ever ended with that one."""
+    """Publish the base with the padding token's rows in place of the marker's: no answer ever ended with padding."""
     from safetensors.torch import load_file, save_file
 
     from training.tokenization import load_tokenizer
@@ -141,7 +141,7 @@ def english_calibration(source: Recipe, broken: Recipe) -> str:
 
 
 def shuffled_labels(source: Recipe, broken: Recipe) -> str:
-    """Train every reading on another one's message."""
+    """Train every reading on another reading's message."""
 
     def shuffled(*arguments: Any) -> dict[Split, list[Example]]:
         sets = training_sets(*arguments)
@@ -208,7 +208,7 @@ def _finish(broken: Recipe) -> None:
 
 
 def _refused(step: Callable[[], Any]) -> str:
-    """Return what refuses a step that goes by the rules."""
+    """Return the error that rejects a step when its checks are in place."""
     try:
         step()
     except SignboardError as error:

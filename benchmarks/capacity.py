@@ -1,8 +1,8 @@
-"""How many boards a machine carries: measured for the nano line on two cores, a roofline for KORMo-10B on cards.
+"""How many boards a machine supports: measured for the nano model on two cores, a roofline for KORMo-10B on GPUs.
 
 Usage: python -m benchmarks.capacity
-In: docs/benchmarks.json (the gateway's row). Out: two tables for docs/capacity.md. The roofline is what a card's data
-sheet allows, with nothing lost anywhere: no measurement, an upper limit.
+In: docs/benchmarks.json (the gateway's row). Out: two tables for docs/capacity.md. The roofline is an upper limit from
+a card's data sheet, with nothing lost anywhere; it is not a measurement.
 """
 
 import json
@@ -16,12 +16,12 @@ from benchmarks.random_awq import AWQ_BYTES, Shape
 from pipeline.cli import show_table
 from pipeline.recipe import load_recipe
 
-SAFE = 0.7  # share of the knee that is used: docs/benchmarks.md has what lies beyond
+SAFE = 0.7  # share of the knee to plan with: docs/benchmarks.md shows the latencies beyond it
 MINUTES = (1, 10, 60)  # between a board's readings
 BURST = 5.0  # seconds within which all boards' sensors send on the hour
 QUEUE = 32 + 128  # requests that the gateway holds by default: SIGNBOARD_GATEWAY_RUNNING, …_WAITING
 DEADLINE = 10.0  # seconds within which it answers: …_DEADLINE
-FRESH = 16  # prompt tokens behind the prefix that all prompts share; the rest comes from the prefix cache
+FRESH = 16  # prompt tokens after the prefix that all prompts share; the prefix cache holds the rest
 BESIDE = 1.5  # GiB of GPU memory for activations and CUDA graphs
 KV_BYTES = 2  # per value, bf16
 
@@ -49,7 +49,7 @@ def knee(levels: dict[str, dict[str, float]]) -> int:
 
 
 def boards(rate: float) -> list[str]:
-    """Return how many boards a rate of messages per second carries: by their pace, and in one burst."""
+    """Return how many boards a rate of messages per second supports: at each pace, and in one burst."""
     paced = [f"{SAFE * rate * 60 * minutes:,.0f}" for minutes in MINUTES]
     held, answered = QUEUE + SAFE * rate * BURST, SAFE * rate * (BURST + DEADLINE)
     return [*paced, f"{min(held, answered):,.0f}"]
@@ -61,7 +61,7 @@ def kv_bytes(shape: Shape) -> int:
 
 
 def flops(shape: Shape) -> float:
-    """Return the operations per token: two for each weight that takes part."""
+    """Return the operations per token: two for each weight used."""
     layer = sum(rows * columns for rows, columns in shape.linears().values())
     return 2.0 * (shape.num_hidden_layers * layer + shape.hidden_size * shape.vocab_size)
 
@@ -72,9 +72,9 @@ def held_bytes(shape: Shape) -> float:
 
 
 def seconds_per_message(shape: Shape, card: Card, at_once: int) -> float:
-    """Return the least time for one of a batch that is always full: to read what must be read, or to compute it.
+    """Return the least seconds per message in an always full batch: the time to read its bytes or to compute it.
 
-    The first token comes from reading the prompt, so one pass less than tokens is decoded; the two overlap at best.
+    The prompt's pass gives the first token, so decoding takes one pass less than tokens; at best the two overlap.
     """
     decoded = SEQUENCE - PROMPT - 1
     cached = (PROMPT + SEQUENCE) / 2 * kv_bytes(shape)
@@ -91,7 +91,7 @@ def room(shape: Shape, card: Card) -> int:
 
 
 def measured_rows(summary: dict[str, Any]) -> list[list[str]]:
-    """Return the measured table: one caller, the knee, the most."""
+    """Return the measured table: one caller, the knee, the most callers."""
     closed = summary["contenders"]["gateway"]["closed"]
     levels = {
         n: {"per_second": statistics.median(level["per_second"]), "p50_ms": level["p50_ms"], "p99_ms": level["p99_ms"]}

@@ -1,6 +1,6 @@
-"""A proxy before vLLM that fails on demand, for the gateway's fault test: slow, 500, broken JSON, hanging up halfway.
+"""A proxy before vLLM that fails on demand, for the gateway's fault test: slow, 500, broken JSON, closed connections.
 
-In: whole HTTP/1.1 answers of the server behind it. It forwards bytes; only what `mode` names is spoilt.
+In: whole HTTP/1.1 answers of the server behind it. It forwards bytes and spoils only the answers that `mode` names.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ ERROR = b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: text/plain\r\ncont
 
 
 class Mode(StrEnum):
-    """What happens to answers."""
+    """The fault that answers get."""
 
     CLEAN = "clean"
     SLOW = "slow"  # every answer up to two seconds late
     ERROR = "error"  # a fifth: 500
     BROKEN = "broken"  # a fifth: half a JSON
     HANG_UP = "hang up"  # a fifth: the connection ends halfway
-    SILENT = "silent"  # a fifth: nothing comes
+    SILENT = "silent"  # a fifth: no answer
 
 
 class FlakyProxy:
@@ -66,7 +66,7 @@ class FlakyProxy:
         behind_reader: asyncio.StreamReader,
         behind_writer: asyncio.StreamWriter,
     ) -> bool:
-        """Pass one request and its answer; return whether the connection goes on."""
+        """Forward one request and its answer; return whether the connection stays open."""
         behind_writer.write(await _message(reader))
         answer = await _message(behind_reader)
         mode = self.mode if self.mode in (Mode.CLEAN, Mode.SLOW) or self._rng.random() < 0.2 else Mode.CLEAN

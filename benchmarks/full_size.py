@@ -21,7 +21,7 @@ from pipeline.cli import run_app, show_table
 HIDDEN, INTERMEDIATE, HEADS, KV_HEADS, HEAD, VOCABULARY = 4096, 16384, 32, 8, 128, 125184
 SHARDS = 5
 RANK = 32
-# Run in a process of its own, so that its peak memory is its own.
+# Run in a process of its own, so that its peak memory can be measured.
 IMPORT = "from training.kormo import import_checkpoint as work; work(Path(sys.argv[1]), Path(sys.argv[2]))"
 FOLD = (
     "from merge.adapter import read_adapter; from merge.fold import fold_checkpoint; "

@@ -1,7 +1,7 @@
-"""Rehearse serving at KORMo-10B's full size on a CPU: random 4-bit weights, loaded and answered by vLLM.
+"""Rehearse serving at KORMo-10B's full size on a CPU: vLLM loads random 4-bit weights and answers with them.
 
 Usage: python -m benchmarks.full_size_awq [--layers 40] [--folder runs/full-size-awq]
-Out: a table of load time, memory, and ms per token against the time in which the memory delivers the weights once.
+Out: a table of load time, memory, and ms per token against the time to read the weights from memory once.
 Needs 7.1 GB of disk at 40 layers and removes them again. Not run by `make test`.
 """
 
@@ -61,7 +61,7 @@ def main(
 
 
 def read_bandwidth(size: int = 2 * GIB, times: int = 5) -> float:
-    """Return the bytes per second with which all cores read memory."""
+    """Return the bytes per second that all cores together read from memory."""
     import torch
 
     block = torch.ones(size // 4, dtype=torch.float32)
@@ -100,7 +100,7 @@ def serve(folder: Path) -> dict[str, float]:
 
 
 def ask(url: str, model: str, tokens: int) -> float:
-    """Return the seconds in which a prompt never seen before is continued by so many tokens."""
+    """Return the seconds that vLLM takes to continue a new prompt by this many tokens."""
     start = time.monotonic()
     ids = [1 + (time.monotonic_ns() // (i + 1)) % 100_000 for i in range(PROMPT)]
     body: dict[str, Any] = {"model": model, "prompt": ids, "max_tokens": tokens, "ignore_eos": True, "temperature": 0}

@@ -1,7 +1,7 @@
-"""The gateway before a real vLLM: what it costs, what it withstands, whether it grows.
+"""The gateway before a real vLLM: its cost, its behaviour under faults, its memory under load.
 
 Usage: python -m benchmarks.gateway cost | faults | soak [--recipe recipes/nano.yaml]
-In: a finished line. Out: tables on stdout, details in runs/<recipe>/gateway-<name>.json. Exit code 1 if an unchecked or
+In: a finished run. Out: tables on stdout, details in runs/<recipe>/gateway-<name>.json. Exit code 1 if an unchecked or
 partial message, an untyped error or a late answer was seen. Everything listens on free ports of loopback.
 """
 
@@ -39,9 +39,9 @@ from serve.process import ModelServer
 from serve.settings import ServeSettings
 from serve.supervisor import GatewayProcess
 
-RecipeOption = Annotated[Path, typer.Option(help="A finished line.")]
+RecipeOption = Annotated[Path, typer.Option(help="A finished run.")]
 RATE = {"SIGNBOARD_GATEWAY_RATE_LIMIT": "1000000/minute"}
-LATE = 1.0  # seconds over its deadline at which an answer counts as late: two cores, 32 callers and vLLM share them
+LATE = 1.0  # seconds after the deadline at which an answer counts as late: 32 callers and vLLM share two cores
 app = new_app("Measure the gateway.")
 
 
@@ -61,7 +61,7 @@ def stack(recipe: Recipe, through: int | None = None, **variables: str) -> Itera
                     break
                 time.sleep(0.1)
             else:
-                raise ServiceError("The gateway did not become ready within a minute.", f"Look into {gateway.log}.")
+                raise ServiceError("The gateway did not become ready within a minute.", f"See {gateway.log}.")
             yield vllm, gateway
 
 
@@ -93,7 +93,7 @@ def cost(
     recipe: RecipeOption = DEFAULT_RECIPE,
     rounds: Annotated[int, typer.Option(help="Rounds of each, interleaved.")] = 5,
 ) -> None:
-    """Ask vLLM itself and the gateway in turns: one at a time, and 32 at once."""
+    """Ask vLLM itself and the gateway in turn: one request at a time, and 32 at once."""
     found = load_recipe(recipe)
     with stack(found) as (vllm, gateway):
         result = asyncio.run(_cost(vllm.url, gateway.url, rounds))
@@ -104,7 +104,7 @@ def cost(
     rows.append(
         ["messages/s, 32 at once", f"{many['vllm']:.1f}", f"{many['gateway']:.1f}", f"{many['ratio']:.1%} of vLLM"]
     )
-    show_table("What the gateway costs", rows)
+    show_table("The gateway's cost", rows)
 
 
 async def _cost(vllm_url: str, gateway_url: str, rounds: int) -> dict[str, Any]:
@@ -157,7 +157,7 @@ async def _rate(ask: Ask, wanted: list[Reading], at_once: int) -> float:
 
 
 class Judge:
-    """Counts answers by what they are, and keeps what must not be."""
+    """Counts answers by kind, and keeps the wrong ones."""
 
     def __init__(self, deadline: float) -> None:
         self.kinds: Counter[str] = Counter()
@@ -166,7 +166,7 @@ class Judge:
         self._limit = deadline + LATE
 
     def judge(self, reading: Reading, answer: httpx.Response, seconds: float) -> bool:
-        """Note one answer; return whether it was a message."""
+        """Count one answer; return whether it was a message."""
         self.slowest = max(self.slowest, seconds)
         kind = self._kind(reading, answer)
         self.kinds[kind] += 1
@@ -199,7 +199,7 @@ async def _load(url: str, judge: Judge, wanted: Iterator[Reading], at_once: int,
                 begin = time.perf_counter()
                 try:
                     answer = await client.post("/generate/temperature", json=body)
-                except httpx.TransportError as error:  # only the gateway's own death may look like this
+                except httpx.TransportError as error:  # allowed only while the gateway itself is down
                     judge.kinds[f"no gateway: {type(error).__name__}"] += 1
                     await asyncio.sleep(0.5)
                     continue
@@ -214,7 +214,7 @@ def faults(
     recipe: RecipeOption = DEFAULT_RECIPE,
     requests: Annotated[int, typer.Option(help="How many, 32 at once.")] = 10_000,
 ) -> None:
-    """Ask 32 at once while vLLM and the way to it fail in every way."""
+    """Send 32 requests at once while vLLM and the connection to it fail in every way."""
     found = load_recipe(recipe)
     port, judge = free_port(), Judge(deadline=10)
     with stack_behind_proxy(found, port) as (vllm, gateway):
@@ -230,7 +230,7 @@ def faults(
 
 @contextmanager
 def stack_behind_proxy(recipe: Recipe, port: int) -> Iterator[tuple[ModelServer, GatewayProcess]]:
-    """Serve the recipe; the gateway asks it by `port`, where the proxy will listen."""
+    """Serve the recipe; the gateway reaches it through `port`, where the proxy will listen."""
     os.environ.update(RATE)
     with (
         prepare(recipe, ServeSettings(port=free_port())).server as vllm,
@@ -272,7 +272,7 @@ async def _faults(
 async def _chaos(
     vllm: ModelServer, gateway: GatewayProcess, proxy: FlakyProxy, judge: Judge, recoveries: list[tuple[str, float]]
 ) -> None:
-    """Break one thing after the other, over and over."""
+    """Break one thing after another, repeatedly."""
     while True:
         for mode in (Mode.SLOW, Mode.ERROR, Mode.BROKEN, Mode.HANG_UP, Mode.SILENT):
             console.print(f"proxy: {mode}")
@@ -300,7 +300,7 @@ async def _chaos(
 
 
 async def _recover(what: str, judge: Judge, recoveries: list[tuple[str, float]]) -> None:
-    """Wait until messages come again."""
+    """Wait until the next message."""
     before, begin = judge.kinds["message"], time.perf_counter()
     while judge.kinds["message"] == before:
         await asyncio.sleep(0.02)
@@ -339,7 +339,7 @@ def soak(
 
 @contextmanager
 def scripted_stack(recipe: Recipe) -> Iterator[tuple[object, GatewayProcess]]:
-    """Run a gateway before a model that answers at once, rightly."""
+    """Run a gateway before a model that answers immediately and correctly."""
     from benchmarks.scripted_server import Reply, Request, right_answer, scripted
 
     def forget(request: Request) -> Reply:

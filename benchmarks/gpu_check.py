@@ -1,9 +1,9 @@
 """Measure each stage at KORMo-10B's shape on this machine's GPU, with random weights: training, fold, AWQ, decoding.
 
 Usage: python -m benchmarks.gpu_check [--shape kormo-10b] [--layers N] [--part qlora --part fold ...] [--out FILE.json]
-In: nothing but the shape and recipes/kormo-10b.yaml. Out: a table per part, and a JSON that describes the machine too.
-Every part runs in a process of its own: its peak memory is its own, and a crash leaves the others. At 40 layers 43 GB
-of disk are needed, and freed again. Not run by `make test`; `--shape tiny` tries all but decoding without a GPU.
+In: only the shape and recipes/kormo-10b.yaml. Out: a table per part, and a JSON that also describes the machine.
+Every part runs in its own process, so that its peak memory can be measured and a crash spares the others. 40 layers
+need 43 GB of disk, freed again. Not run by `make test`; `--shape tiny` tries all but decoding without a GPU.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ RECIPE = Path("recipes/kormo-10b.yaml")
 NANO = Path("training/base/nano")  # its tokenizer stands in where a library insists on one
 SEQUENCE, PROMPT = 110, 80  # tokens in a training row, prompt and message; in its prompt alone
 STEPS, WARM_STEPS = 13, 3
-AWQ_LAYERS = 4  # a whole 10 B takes long, and every layer takes the same time
+AWQ_LAYERS = 4  # all 40 take long, and every layer takes the same time
 TOKENS, TRIES, CONCURRENT = 128, 3, (1, 8, 32, 64)
 START_TIMEOUT = 1800.0  # seconds; a cold disk reads 21 GB
 BESIDE_WEIGHTS = 2 << 30  # bytes of GPU memory for KV cache, activations and CUDA graphs
@@ -65,7 +65,7 @@ Finding = dict[str, Any]
 
 
 class Part(StrEnum):
-    """What is measured."""
+    """A measurement."""
 
     QLORA = "qlora"
     FOLD = "fold"
@@ -75,7 +75,7 @@ class Part(StrEnum):
 
 
 class Size(StrEnum):
-    """Whose shape."""
+    """The shape to measure."""
 
     KORMO = "kormo-10b"
     TINY = "tiny"
@@ -100,7 +100,7 @@ SERVED = {Part.DECODE: AWQ_BYTES, Part.DECODE_BF16: BF16_BYTES}  # bytes per wei
 
 @dataclass(frozen=True)
 class Job:
-    """One part's order."""
+    """One part's parameters."""
 
     part: str
     size: Size
@@ -114,7 +114,7 @@ class Job:
 
     @property
     def checkpoint(self) -> Path:
-        """What the part works on; parts of the same depth share one."""
+        """The part's input; parts with the same number of layers share one."""
         return self.folder / (f"awq-{self.layers}" if self.part == Part.DECODE else f"base-{self.layers}")
 
     @property
@@ -124,11 +124,11 @@ class Job:
 
 
 def main(
-    size: Annotated[Size, typer.Option("--shape", help="Whose sizes the random model has.")] = Size.KORMO,
+    size: Annotated[Size, typer.Option("--shape", help="The model whose sizes the random model gets.")] = Size.KORMO,
     layers: Annotated[int | None, typer.Option(min=1, help="Layers; default: all, and 4 for awq.")] = None,
     folder: Annotated[Path, typer.Option(help="Scratch folder, removed at the end.")] = Path("runs/gpu-check"),
     part: Annotated[list[Part] | None, typer.Option(help="Measure only this; may be repeated.")] = None,
-    out: Annotated[Path | None, typer.Option(help="JSON file for all figures and the logs of what failed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="JSON file for all figures and the logs of failed parts.")] = None,
 ) -> None:
     """Measure the parts one after another; print a table for each."""
     if folder.exists():
@@ -143,7 +143,7 @@ def main(
             job = Job(name, size, min(depth, AWQ_LAYERS) if name is Part.AWQ and not layers else depth, folder)
             found[name] = measure(job, host.get("results", {}))
             show(f"{name}: {size}, {job.layers} of {job.shape.num_hidden_layers} layers", found[name])
-            if out:  # after every part: what is measured stays, whatever ends this process
+            if out:  # after every part: whatever ends this process, its results stay
                 out.parent.mkdir(parents=True, exist_ok=True)
                 content = {"machine": host, "shape": {"name": size, **asdict(job.shape)}, "parts": found}
                 out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -154,7 +154,7 @@ def main(
 
 
 def measure(job: Job, host: Finding) -> Finding:
-    """Measure one part in its own process, unless something it needs is missing."""
+    """Measure one part in its own process, unless a requirement is missing."""
     if reason := missing(job, host):
         return {"status": "not run", "reason": reason}
     try:
@@ -172,7 +172,7 @@ def measure(job: Job, host: Finding) -> Finding:
 
 
 def missing(job: Job, host: Finding) -> str:
-    """Say why a part cannot run here, or nothing."""
+    """Return why a part cannot run here, or an empty text."""
     part = Part(job.part)
     if lacking := [name for name in NEEDS[part] if find_spec(name) is None]:
         return f"{', '.join(lacking)} not installed"
@@ -190,7 +190,7 @@ def missing(job: Job, host: Finding) -> str:
 
 
 def prepare(job: Job) -> None:
-    """Write what a part works on, outside its process."""
+    """Write a part's input, outside its process."""
     job.scratch.mkdir()
     if not (job.checkpoint / CONFIG).exists():
         shutil.rmtree(job.checkpoint, ignore_errors=True)
@@ -239,13 +239,13 @@ def own_process(job: Job) -> Finding:
 
 
 def tail(log: Path) -> list[str]:
-    """Return a log's last lines that say something."""
+    """Return a log's last lines that are not empty."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     return [line for line in lines if line.strip()][-LOG_LINES:]
 
 
 def work(part: str, size: str, layers: str, folder: str) -> None:
-    """Be a part's own process: measure, and leave the findings as JSON in the folder."""
+    """Run as a part's own process: measure, and write the findings as JSON into the folder."""
     job = Job(part, Size(size), int(layers), Path(folder))
     try:
         found = {"status": "ran", "results": WORKERS[part](job)}
@@ -280,7 +280,7 @@ def machine(_: Job) -> Finding:
 
 
 def installed(name: str) -> str | None:
-    """Return a package's version; of vLLM, the CPU build counts too."""
+    """Return a package's version; for vLLM, also look for its CPU build."""
     for candidate in (name, f"{name}-cpu"):
         try:
             return f"{version(candidate)}{candidate.removeprefix(name)}"
@@ -322,7 +322,7 @@ def peaks() -> Finding:
 
 
 def qlora(job: Job) -> Finding:
-    """Train on random rows with the recipe's settings, as training.sft does."""
+    """Train on random rows with the recipe's settings, like training.sft."""
     import torch
     from datasets import Dataset
     from peft import LoraConfig
@@ -423,7 +423,7 @@ def awq_part(job: Job) -> Finding:
     start = time.monotonic()
     quantize(job.checkpoint, random_ids(job, settings.calibration_rows, SEQUENCE), target, settings)
     found = {"seconds": time.monotonic() - start, "seconds_per_layer": spent[0] / job.layers, **peaks()}
-    if job.layers < depth:  # the same work in every layer; loading and saving are left out
+    if job.layers < depth:  # every layer is the same work; loading and saving are excluded
         found[f"extrapolated_seconds_for_{depth}_layers"] = spent[0] / job.layers * depth
     return found
 
@@ -435,7 +435,7 @@ def random_ids(job: Job, rows: int, length: int) -> list[list[int]]:
 
 
 class TokenServer(ModelServer):
-    """A vLLM without a tokenizer: it is ready when it continues token ids."""
+    """vLLM without a tokenizer: it is ready once it continues token ids."""
 
     def answers(self, timeout: float = 5.0) -> bool:
         """Ask for one token."""
@@ -448,7 +448,7 @@ class TokenServer(ModelServer):
 
 
 def decode(job: Job) -> Finding:
-    """Serve the checkpoint with the recipe's flags and clock its decoding."""
+    """Serve the checkpoint with the recipe's flags and time its decoding."""
     recipe, log = load_recipe(RECIPE), job.folder / f"{job.part}.vllm.log"
     settings = ServeSettings(host="127.0.0.1", port=free_port(), start_timeout=START_TIMEOUT)
     flags = [*vllm_flags(recipe, job.checkpoint, settings.host, settings.port, cpu=False), "--skip-tokenizer-init"]
@@ -458,7 +458,7 @@ def decode(job: Job) -> Finding:
         used = nvidia_smi("memory.used")
     said = log.read_text(encoding="utf-8", errors="replace")
     return found | {
-        "gpu_memory_used_gib": float(used) / 1024 if used else None,  # most of it reserved for the KV cache
+        "gpu_memory_used_gib": float(used) / 1024 if used else None,  # most of it is reserved for the KV cache
         "gpu_memory_of_weights_gib": logged(said, r"Model loading took ([\d.]+) GiB"),
         "kv_cache_tokens": logged(said, r"KV cache size: ([\d,]+) tokens"),
         "kernel": logged(said, r"Using (\w+Kernel) for"),
@@ -466,12 +466,12 @@ def decode(job: Job) -> Finding:
 
 
 def logged(text: str, pattern: str) -> str | None:
-    """Return what vLLM's log says, if it still says it that way."""
+    """Return a value from vLLM's log; None if vLLM no longer logs it like this."""
     return match[1] if (match := re.search(pattern, text)) else None
 
 
 async def rates(url: str, recipe: Recipe, job: Job) -> Finding:
-    """Return ms per token of one request, and tokens per second of several at once, sampling as the recipe does."""
+    """Return ms per token of one request, and tokens per second of several at once, with the recipe's sampling."""
     sampling = recipe.generation.model_dump(exclude={"max_new_tokens"})
     common = {"model": recipe.serve.model_name, "ignore_eos": True, **sampling}
 
@@ -493,11 +493,11 @@ async def rates(url: str, recipe: Recipe, job: Job) -> Finding:
 
 
 async def ask(client: httpx.AsyncClient, url: str, body: Finding) -> None:
-    """Have a prompt continued.
+    """Ask vLLM to continue a prompt.
 
     Raises:
         ServerFailed: vLLM answers with an error.
-        BadAnswer: it wrote fewer tokens than it was asked for.
+        BadAnswer: vLLM wrote fewer tokens than requested.
     """
     answer = await client.post(f"{url}/completions", json=body)
     if answer.status_code != httpx.codes.OK:
@@ -507,7 +507,7 @@ async def ask(client: httpx.AsyncClient, url: str, body: Finding) -> None:
 
 
 def roofline(job: Job, host: Finding, measured: float) -> Finding:
-    """Compare ms per token with the time in which the GPU's memory delivers the weights once; KV cache left out."""
+    """Compare ms per token with the time to read the weights from GPU memory once; the KV cache is excluded."""
     size = job.shape.bytes_per_token(job.layers, SERVED[Part(job.part)])
     ideal = size / host["bandwidth_gb_per_second"] / 1e6
     return {
@@ -519,7 +519,7 @@ def roofline(job: Job, host: Finding, measured: float) -> Finding:
 
 
 def show(title: str, found: Finding) -> None:
-    """Print a table of what was found."""
+    """Print a table of the findings."""
     results = found.get("results") or {found["status"]: found["reason"]}
     show_table(
         title, [["measured", "value"], *[[key.replace("_", " "), text(value)] for key, value in results.items()]]
@@ -527,7 +527,7 @@ def show(title: str, found: Finding) -> None:
 
 
 def text(value: Any) -> str:
-    """Return a value with as many digits as it deserves."""
+    """Return a value with three significant digits, or whole from 1000 on."""
     if isinstance(value, float):
         return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
     return "–" if value is None else str(value)

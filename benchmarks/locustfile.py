@@ -1,9 +1,9 @@
-"""A park's sensors as load: every board sends a reading every few minutes, and all of them on the hour.
+"""A load of park sensors: every board sends a reading every few minutes, and all boards send on the hour.
 
 Usage: locust -f benchmarks/locustfile.py --headless --host http://127.0.0.1:8080 -u 200 -r 50 -t 10m -s 15 --hour 3
 In: a running gateway (`make gateway`), or vLLM itself with `--api openai`. `-u` is the number of boards. Every message
-is checked. Exit code 1 when a goal is missed: `--goal-p99`, `--goal-errors`, not one wrong message. An hour may be made
-shorter (`--hour 3`). The gateway must allow it: SIGNBOARD_GATEWAY_RATE_LIMIT=100000/minute, SIGNBOARD_GATEWAY_BOARDS.
+is checked. Exit code 1 if a goal is missed: `--goal-p99`, `--goal-errors`, or any wrong message. `--hour 3` shortens
+the hour. The gateway must allow the load: SIGNBOARD_GATEWAY_RATE_LIMIT=100000/minute, SIGNBOARD_GATEWAY_BOARDS.
 """
 
 import itertools
@@ -34,10 +34,10 @@ def add_options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--every", type=float, default=10.0, help="Minutes between a board's readings.")
     parser.add_argument("--hour", type=float, default=60.0, help="Minutes between bursts, in which all boards send.")
     parser.add_argument("--burst", type=float, default=5.0, help="Seconds over which a burst is spread.")
-    parser.add_argument("--api", choices=("gateway", "openai"), default="gateway", help="What the host speaks.")
+    parser.add_argument("--api", choices=("gateway", "openai"), default="gateway", help="The host's API.")
     parser.add_argument("--model", default="signboard", help="The model's name, for --api openai.")
     parser.add_argument("--key", default="", env_var="SIGNBOARD_KEY", is_secret=True, help="The gateway's key.")
-    parser.add_argument("--goal-p99", type=float, default=5000.0, help="Milliseconds that 99 of 100 answers keep.")
+    parser.add_argument("--goal-p99", type=float, default=5000.0, help="Most milliseconds for 99 of 100 answers.")
     parser.add_argument("--goal-errors", type=float, default=0.001, help="Share of requests that may fail.")
 
 
@@ -46,21 +46,21 @@ class Board(FastHttpUser):
 
     network_timeout = connection_timeout = 60.0
 
-    begin = 0.0  # of the test, for all boards, or they would have no hour in common
+    begin = 0.0  # of the test; shared by all boards, so that they have a common hour
 
     def on_start(self) -> None:
         """Take a place in the schedule and wait for its first moment."""
         options: Any = self.environment.parsed_options
         self._rng = random.Random()
         self._moments = schedule(options.every * 60, options.hour * 60, options.burst, self._rng)
-        self._name = f"load-{next(NUMBERS)}"  # the same in every run: the gateway remembers 1,000 boards
+        self._name = f"load-{next(NUMBERS)}"  # the same names in every run: the gateway remembers 1,000 boards
         self._headers = {"Authorization": f"Bearer {options.key}"} if options.key else {}
-        now = time.monotonic() - Board.begin  # what was due before this board was there, it does not send
+        now = time.monotonic() - Board.begin  # it skips readings that were due before it started
         self._due = next(moment for moment in self._moments if moment >= now)
         gevent.sleep(self.wait_time())
 
     def wait_time(self) -> float:
-        """Return the seconds until the next reading; none when it is due already."""
+        """Return the seconds until the next reading; 0 if it is due already."""
         return max(0.0, Board.begin + self._due - time.monotonic())
 
     @task
@@ -71,7 +71,7 @@ class Board(FastHttpUser):
 
     def _ask(self, reading: Reading, due: float) -> None:
         options: Any = self.environment.parsed_options
-        late = time.monotonic() - Board.begin - due  # a reading waits from its moment on, not from when it is sent
+        late = time.monotonic() - Board.begin - due  # a reading waits from when it is due, not from when it is sent
         if options.api == "openai":
             path, body = "/v1/chat/completions", self._chat(reading, options.model)
         else:
@@ -105,7 +105,7 @@ def _text(body: dict[str, Any], api: str) -> str:
 
 
 def _code(answer: Any) -> str:
-    """Return the gateway's stable code of an error, if it is one of its own."""
+    """Return the gateway's stable code of an error, if the gateway sent it."""
     try:
         return str(answer.json()["code"])
     except (ValueError, KeyError, TypeError):
@@ -114,7 +114,7 @@ def _code(answer: Any) -> str:
 
 @events.test_start.add_listener
 def start(**_: Any) -> None:
-    """Note when the first hour began."""
+    """Record the start of the first hour."""
     Board.begin = time.monotonic()
 
 
@@ -130,7 +130,7 @@ def judge(environment: Environment, **_: Any) -> None:
     bursts = int((time.monotonic() - Board.begin) / (60 * options.hour))
     print(f"{bursts} bursts, in which every board sent within {options.burst:g} s (--hour {options.hour:g})")
     if any("429" in str(error.error) for error in environment.stats.errors.values()):
-        print("The gateway's rate limit refused requests: start it with SIGNBOARD_GATEWAY_RATE_LIMIT=100000/minute.")
+        print("The gateway's rate limit rejected requests: start it with SIGNBOARD_GATEWAY_RATE_LIMIT=100000/minute.")
     goals = {
         f"{total.num_requests} requests, at least 1": total.num_requests > 0,
         f"{wrong} wrong messages, at most 0": wrong == 0,

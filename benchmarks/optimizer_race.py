@@ -1,4 +1,4 @@
-"""Muon against AdamW on the nano base's first phase: how soon is the subtraction right?
+"""Muon against AdamW on the nano base's first phase: how many steps until the subtraction is right?
 
 Usage: python -m benchmarks.optimizer_race [--steps 500] [--every 100]
 Same model, same data, same order; greedy accuracy over every 4th pair. Not run by `make test`.
@@ -19,12 +19,12 @@ from training.nano.pretrain import Plan, encode, new_model, new_optimizers, trai
 from training.nano.probe import answers, arithmetic_right, prompt_of
 from training.nano.tokenizer import train_tokenizer
 
-ADAMW_LR = 1e-3  # the usual choice at this size, and the one of the earlier trials
+ADAMW_LR = 1e-3  # usual at this size, and used in the earlier trials
 
 
 def main(
     steps: Annotated[int, typer.Option(min=1, help="Steps per optimizer.")] = 500,
-    every: Annotated[int, typer.Option(min=1, help="Measure every so many steps.")] = 100,
+    every: Annotated[int, typer.Option(min=1, help="Steps between measurements.")] = 100,
 ) -> None:
     """Run both and print accuracy by step."""
     plan = Plan(terse_steps=steps, mixed_steps=0)

@@ -1,6 +1,6 @@
 """Random checkpoints in Llama layout, written as a stream: 4-bit AWQ (GEMM) or plain bf16, for measuring, not for text.
 
-In: a shape and a number of layers. Out: config.json and safetensors shards, no tokenizer: that is the caller's choice.
+In: a shape and a number of layers. Out: config.json and safetensors shards; the caller adds a tokenizer if needed.
 Weights are scaled so that logits stay finite. One random block per kind of weight is repeated, each time from another
 offset, so memory stays below 200 MB at any size. merge/awq_format.py reads the AWQ layout back.
 """
@@ -125,7 +125,7 @@ def _write_shard(path: Path, tensors: list[Tensor]) -> int:
 
 @cache
 def _block(dtype: str, width: int) -> NDArray[Any]:
-    """Return random values with which a row of a weight has a length of about 1; ones for a norm (width 0)."""
+    """Return random values that give a weight's row a length of about 1; ones for a norm (width 0)."""
     rng = np.random.default_rng(width)
     if dtype == "I32":  # eight nibbles
         return rng.integers(-(2**31), 2**31, BLOCK, dtype=np.int32)

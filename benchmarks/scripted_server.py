@@ -1,6 +1,6 @@
 """A scripted fake of an OpenAI endpoint on 127.0.0.1, for faults that a real vLLM does not produce on demand.
 
-In: one `Reply` per request, or a function that makes the reply. Out: `ScriptedServer.requests`, what really arrived.
+In: one `Reply` per request, or a function that makes the reply. Out: `ScriptedServer.requests`, as they arrived.
 """
 
 import json
@@ -35,7 +35,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What one request is answered with."""
+    """The answer to one request."""
 
     body: str = ""
     status: int = 200
@@ -89,7 +89,7 @@ class ScriptedServer(ThreadingHTTPServer):
         return step(request) if callable(step) else step
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Stay silent when the client went away, which the tests provoke; show anything else."""
+        """Ignore clients that disconnect, as the tests make them; show any other error."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -101,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
         content = self.rfile.read(length)
-        if len(content) < length:  # the client went away while it was sending
+        if len(content) < length:  # the client disconnected while sending
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         reply = self.server.next_reply(Request(self.path, headers, _parsed(content)))
@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
 def _parsed(content: bytes) -> Any:
     try:
         return json.loads(content)
-    except ValueError:  # a gateway passes on what it gets
+    except ValueError:  # a gateway forwards whatever it gets
         return {}
 
 

@@ -1,4 +1,4 @@
-"""When a park's sensors send. Apart from the locustfile, whose import makes the whole process gevent's."""
+"""The sending times of a park's sensors. Not in the locustfile, whose import applies gevent to the whole process."""
 
 import random
 from collections.abc import Iterator

@@ -1,9 +1,9 @@
-"""How vLLM is run on a CPU: one flag, variable or library changed at a time, against the recipe, in the same round.
+"""vLLM's flags on a CPU: change one flag, variable or library at a time and compare with the recipe in the same round.
 
 Usage: python -m benchmarks.serving_flags [--rounds 2] [--only eager] [--recipe recipes/nano.yaml]
-In: a finished line. Out: a table: seconds to the first answer, p50 of one caller, right messages per second of 32 (all
-answers where they are cut on purpose), peak memory, each also as a ratio to the recipe's own run of that round; details
-in runs/<recipe>/serving-flags.json. Every second round runs backwards.
+In: a finished run. Out: a table: seconds to the first answer, p50 of one caller, right messages per second of 32 (all
+answers if a change cuts them on purpose), peak memory, each also as a ratio to the unchanged recipe in that round;
+details in runs/<recipe>/serving-flags.json. Every second round runs backwards.
 """
 
 import asyncio
@@ -39,14 +39,14 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class Change:
-    """What is different from the recipe."""
+    """A difference from the recipe."""
 
     flags: tuple[str, ...] = ()  # added; vLLM takes the last of two
     without: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     variant: Variant = Variant.AWQ
     body: dict[str, Any] = field(default_factory=dict)
-    library: str = ""  # that must be loaded, or the change is not what it says
+    library: str = ""  # must be loaded, or the change did not take effect
 
 
 CHANGES = {
@@ -72,9 +72,9 @@ CHANGES = {
 def main(
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Through all changes.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Passes over all changes.")] = 2,
     seconds: Annotated[float, typer.Option(help="Of each load.")] = 6.0,
-    only: Annotated[list[str] | None, typer.Option(help="Changes; the recipe as it is always runs.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only these changes, and the unchanged recipe.")] = None,
 ) -> None:
     """Measure and print."""
     found = load_recipe(recipe, set_ or [])

@@ -13,7 +13,7 @@ __all__ = ["AsyncSignboardClient", "Reading", "SignMessage", "SignboardClient", 
 
 
 def __getattr__(name: str) -> Any:
-    """Import the client when it is first asked for: `--help` must not wait for openai."""
+    """Import the client on first use: `--help` must not wait for openai."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from clients import client, sdk

@@ -38,7 +38,7 @@ def say(options: argparse.Namespace) -> None:
 
 
 def ping(options: argparse.Namespace) -> None:
-    """Request one token: is the server ready, and does it read our prompt as the model was trained on it?"""
+    """Request one token: check that the server is ready and reads our prompt as the model was trained on it."""
     with _client(options) as client:
         print(f"ready: {client.ping() or 'a server without fingerprint'}")
 
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_sign,
         default=os.environ.get("SIGNBOARD_SIGN") or str(DEFAULT_SIGN),
         metavar="COLUMNSxLINES",
-        help="what a message must fit, in cells; or scroll, scroll:80 (SIGNBOARD_SIGN; %(default)s)",
+        help="the sign that a message must fit, in cells; or scroll, scroll:80 (SIGNBOARD_SIGN; %(default)s)",
     )
     command.add_argument("yesterday", type=float, help="°C, halves are rounded away from zero")
     command.add_argument("today", type=float, help="°C")
@@ -96,11 +96,11 @@ def _add_server_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--api-key", default=os.environ.get("SIGNBOARD_API_KEY", "none"), help="bearer token (SIGNBOARD_API_KEY)"
     )
-    command.add_argument("--deadline", type=float, default=30.0, help="seconds for everything (%(default)s)")
+    command.add_argument("--deadline", type=float, default=30.0, help="seconds in total (%(default)s)")
     command.add_argument(
         "--fingerprint",
         default=os.environ.get("SIGNBOARD_FINGERPRINT"),
-        help="refuse a server whose prompt is another one (SIGNBOARD_FINGERPRINT)",
+        help="reject a server with another prompt fingerprint (SIGNBOARD_FINGERPRINT)",
     )
 
 
@@ -112,7 +112,7 @@ def _sign(text: str) -> Sign:
 
 
 def _guard_negative_numbers(arguments: list[str]) -> list[str]:
-    """Let argparse take any negative number as a temperature: it knows `-5`, not `-5.`, `-1e-05` or `-inf`."""
+    """Make argparse accept any negative number as a temperature: alone it accepts `-5`, not `-5.`, `-1e-05`, `-inf`."""
     return [f" {argument}" if argument.startswith("-") and _is_number(argument) else argument for argument in arguments]
 
 

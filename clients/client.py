@@ -1,7 +1,7 @@
-"""The client on the openai SDK: prompt from two numbers, stop token, checks, more samples, one deadline.
+"""The client on the openai SDK: prompt from two numbers, stop strings, checks, new samples, one deadline.
 
-The sync client drives the async one from its own event loop, because only there one deadline covers everything:
-httpx timeouts are per read, and a server that drips bytes outlasts them.
+The sync client drives the async one in its own event loop, because only asyncio gives one deadline for everything:
+httpx timeouts are per read, so a server that drips bytes never exceeds them.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from core.reading import Reading
 from core.sign import DEFAULT_SIGN, Sign
 
 if TYPE_CHECKING:
-    import httpx2  # what the SDK sends requests with
+    import httpx2  # the SDK's HTTP library
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
 DEFAULT_MODEL = "signboard"
-MAX_SAMPLES = 4  # asked of the model for one message, the first included
+MAX_SAMPLES = 4  # for one message, the first included
 DEADLINE = 30.0  # seconds for one message, all samples included
 MAX_TOKENS = 64  # a good message takes about half of it
 
@@ -50,9 +50,9 @@ class SignMessage:
 
     text: str
     reading: Reading
-    tries: int  # samples asked, this one included
+    tries: int  # samples requested, this one included
     seconds: float
-    warnings: tuple[str, ...] = ()  # about the reading: outside what the model was trained on
+    warnings: tuple[str, ...] = ()  # about the reading, e.g. that it is outside the training range
     rejected: tuple[Rejected, ...] = field(default=(), repr=False)
 
 
@@ -70,13 +70,13 @@ class AsyncSignboardClient:
         api_key: sent as a bearer token; a local vLLM ignores it.
         deadline: seconds for one message, all samples and retries included.
         patience: seconds without a byte after which the request is retried, once; None means the deadline.
-        max_samples: how often the model is asked for one message at most.
+        max_samples: the most samples that are requested for one message.
         temperature: sampling temperature; None means the checkpoint's own.
-        fingerprint: what the server's prompt must be (`python -m clients ping` prints it); None trusts what the server
-            announces; that it reads our prompt so is checked in both cases.
-        sign: the sign that must have room for the message.
-        http_client: what sends the requests; None means the SDK's default. For many at once,
-            `openai.DefaultAioHttpClient(trust_env=False)` costs less of a CPU.
+        fingerprint: the prompt fingerprint to require (`python -m clients ping` prints it); None accepts the server's.
+            In both cases the client checks that the server reads our prompt accordingly.
+        sign: the sign that the message must fit.
+        http_client: sends the requests; None means the SDK's default. For many concurrent requests,
+            `openai.DefaultAioHttpClient(trust_env=False)` needs less CPU time.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class AsyncSignboardClient:
         http_client: "httpx2.AsyncClient | None" = None,
     ) -> None:
         if max_samples < 1:
-            raise SettingError(f"max_samples is {max_samples}.", "Ask for one sample at least.")
+            raise SettingError(f"max_samples is {max_samples}.", "Set it to 1 or more.")
         self._base_url = base_url
         self._model = model
         self._deadline = deadline
@@ -102,10 +102,10 @@ class AsyncSignboardClient:
         self._temperature = temperature
         self._fingerprint = fingerprint
         self._sign = sign
-        # Fingerprints of servers that were seen to read the golden prompt as the model was trained on it.
+        # Fingerprints of servers that are proven to read the golden prompt as the model was trained on it.
         self._proven: set[str] = set()
         self._proving = asyncio.Lock()
-        # One quick retry on silence, a dropped connection or a 5xx; the deadline above it bounds both.
+        # One quick retry on silence, a dropped connection or a 5xx; the deadline bounds both attempts.
         self._openai = open_sdk(base_url, api_key, patience or deadline, max_retries=1, http_client=http_client)
 
     async def __aenter__(self) -> "AsyncSignboardClient":
@@ -136,7 +136,7 @@ class AsyncSignboardClient:
             today: °C.
             temperature: sampling temperature of this message; None means the client's.
             deadline: seconds for this message; None means the client's.
-            request_id: sent as X-Request-Id; it is part of the request's name in vLLM's log.
+            request_id: sent as X-Request-Id; vLLM logs it as part of the request's name.
 
         Raises:
             ReadingError: a temperature is not usable; nothing was sent.
@@ -168,7 +168,7 @@ class AsyncSignboardClient:
             f"None of {len(rejected)} messages passed the checks; the last was {brief(last.text)!r}: "
             + ", ".join(f"{problem.problem} ({brief(problem.detail)})" for problem in last.problems)
             + ".",
-            "Check the model with `python -m evaluation grid`; the board keeps its message until that is stale.",
+            "Check the model with `python -m evaluation grid`; the board goes blank when its message is stale.",
             tuple(rejected),
         )
 
@@ -199,16 +199,16 @@ class AsyncSignboardClient:
     async def _complete(self, reading: Reading, options: dict[str, Any]) -> ChatCompletion:
         completion = await self._create(reading, stop=list(STOP_MARKERS), max_tokens=MAX_TOKENS, **options)
         announced = announced_fingerprint(completion)
-        # The first answer, or a server that was replaced meanwhile: is it asked as its model was trained?
+        # The first answer, or the server was replaced: check that it reads our prompt as its model was trained on it.
         if self._fingerprint or announced.startswith(FINGERPRINT):
-            async with self._proving:  # once, however many ask at the same time
+            async with self._proving:  # once for all concurrent requests
                 if announced not in self._proven:
                     await self.ping()
         return completion
 
     async def _create(self, reading: Reading, headers: dict[str, str] | None = None, **options: Any) -> ChatCompletion:
         body = {"model": self._model, "messages": build_messages(reading), **options}
-        # Not `chat.completions.create`: it looks at every message's type again, a third of the time of a request.
+        # Not `chat.completions.create`: it checks every message's type again, which takes a third of a request's time.
         return await self._openai.post(
             "/chat/completions", cast_to=ChatCompletion, body=body, options={"headers": headers or {}}
         )

@@ -1,4 +1,4 @@
-"""The openai SDK for a local endpoint: opened for it, its answers checked, its errors typed."""
+"""The openai SDK for a local endpoint: open it, check its answers, type its errors."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from core.prompt import build_messages
 from core.reading import Reading
 
 if TYPE_CHECKING:
-    import httpx2  # what the SDK sends requests with
+    import httpx2  # the SDK's HTTP library
     from openai.types.chat import ChatCompletionMessageParam
 
 
@@ -27,12 +27,12 @@ def check_url(url: str) -> None:
     """Check an endpoint's address.
 
     Raises:
-        SettingError: it is no http(s) address with a usable port.
+        SettingError: the address is not http(s), or has no usable port.
     """
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, or over 65535
+    except ValueError:  # the port is not a number, or over 65535
         usable = False
     if not usable:
         raise SettingError(f"{url!r} is not the address of a server.", "Write it as http://127.0.0.1:8000/v1.")
@@ -43,8 +43,8 @@ def open_sdk(
 ) -> openai.AsyncOpenAI:
     """Return the SDK's client for a local endpoint.
 
-    Proxy variables are ignored: the server is local, and messages go nowhere else. An unset variable of a compose file
-    arrives as an empty key, which the SDK refuses.
+    Proxy variables are ignored: the server is local, and messages go nowhere else. An unset variable in a compose file
+    becomes an empty key, which the SDK rejects; it is replaced by "none".
 
     Raises:
         SettingError: the address is unusable.
@@ -63,7 +63,7 @@ def content(completion: ChatCompletion, url: str) -> tuple[str, str]:
     """Return text and finish reason of an answer.
 
     Raises:
-        BadAnswer: it is no chat completion. The SDK does not validate what a server sends.
+        BadAnswer: the answer is not a chat completion. The SDK does not validate answers.
     """
     try:
         choice = completion.choices[0]
@@ -76,26 +76,26 @@ def content(completion: ChatCompletion, url: str) -> tuple[str, str]:
 
 
 def announced_fingerprint(completion: ChatCompletion) -> str:
-    """Return the fingerprint that a server gives its answers; the SDK does not validate its type."""
+    """Return the fingerprint in a server's answer; the SDK does not validate its type."""
     announced: Any = getattr(completion, "system_fingerprint", None)
     return announced if isinstance(announced, str) else ""
 
 
 @contextmanager
 def typed_errors(url: str, deadline: float) -> Iterator[None]:
-    """Turn what the SDK raises into the `ServiceError` tree."""
+    """Turn the SDK's exceptions into the `ServiceError` tree."""
     try:
         yield
     except (TimeoutError, openai.APITimeoutError) as error:
-        # The aiohttp transport calls a refused connection a timeout of connecting, too.
+        # The aiohttp transport reports a refused connection as a connect timeout, too.
         if type(error.__cause__).__name__ == "ConnectTimeout":
             raise _unavailable(url) from error
         raise ServerTimeout(
-            f"{url} gave no message within {deadline:g} s.", "Look into the server's log; it may be overloaded."
+            f"{url} gave no message within {deadline:g} s.", "See the server's log; it may be overloaded."
         ) from error
     except openai.APIStatusError as error:
         raise ServerFailed(
-            f"{url} answered {error.status_code}: {brief(error.message)}.", "Look into the server's log."
+            f"{url} answered {error.status_code}: {brief(error.message)}.", "See the server's log."
         ) from error
     except openai.APIConnectionError as error:
         raise _unavailable(url) from error
@@ -109,7 +109,7 @@ def _unavailable(url: str) -> ServerUnavailable:
 
 def _bad_answer(url: str, detail: str) -> BadAnswer:
     return BadAnswer(
-        f"{url} answered with something that is no chat completion: {brief(detail)}.", "Is it the right address?"
+        f"{url} answered with something that is not a chat completion: {brief(detail)}.", "Check the address."
     )
 
 

@@ -8,7 +8,7 @@ from core.reading import Reading
 from core.sense import check_sense
 from core.sign import DEFAULT_SIGN, Sign, split_sentences
 
-# What drivers of old signs read as commands: markup, colours, fields, escapes. Control characters besides.
+# Drivers of old signs obey these as commands: markup, colours, fields, escapes. They obey control characters too.
 COMMANDS = frozenset("<>{}[]\\^~|@$%&#*`")
 RISE_STEMS = ("올라", "올랐", "오르", "오른", "상승", "높아", "높습")
 FALL_STEMS = ("내려", "내렸", "내린", "떨어", "낮아", "낮습", "하락", "하강")
@@ -20,20 +20,20 @@ WARNING_STEMS = ("주의보", "경보", "특보", "발령")  # only the weather 
 
 
 def check_answer(text: str, finish: str, reading: Reading, sign: Sign = DEFAULT_SIGN) -> list[Finding]:
-    """Return every problem of a model's answer; an empty list means it may be shown.
+    """Return every problem of a model's answer; an empty list means that a board may show it.
 
     Args:
-        text: what the model wrote.
-        finish: why it ended, as OpenAI's `finish_reason` says; anything but `stop` means it was cut off.
-        reading: what it was asked for.
-        sign: the sign that must have room for it.
+        text: the model's text.
+        finish: OpenAI's `finish_reason`; anything but `stop` means that the answer was cut off.
+        reading: the reading in the prompt.
+        sign: the sign that the text must fit.
     """
     found = check_message(text, reading, sign)
     return found if finish == "stop" else [*found, Finding(Problem.UNFINISHED, finish)]
 
 
 def check_message(text: str, reading: Reading, sign: Sign = DEFAULT_SIGN) -> list[Finding]:
-    """Return every problem of a message for a reading; an empty list means it may be shown."""
+    """Return every problem of a message for a reading; an empty list means that a board may show it."""
     if not text.strip():
         return [Finding(Problem.EMPTY, "no text")]
     return [
@@ -48,7 +48,7 @@ def check_message(text: str, reading: Reading, sign: Sign = DEFAULT_SIGN) -> lis
 
 
 def check_number(text: str, reading: Reading) -> list[Finding]:
-    """The difference must be the only number, followed by 도; no number at all when nothing changed."""
+    """Require the difference, followed by 도, as the only number; require no number if nothing changed."""
     size = abs(reading.change)
     expected = [f"{size}도"] if size else []
     found = re.findall(r"[-−]?\d+(?:[.,]\d+)?도?", text)
@@ -56,7 +56,7 @@ def check_number(text: str, reading: Reading) -> list[Finding]:
 
 
 def check_direction(text: str, reading: Reading) -> list[Finding]:
-    """The first sentence must compare with yesterday in the right direction, and in no other."""
+    """Require the first sentence to compare with yesterday in the right direction, and in no other."""
     first = split_sentences(text)[0]
     told = {
         sign
@@ -70,13 +70,13 @@ def check_direction(text: str, reading: Reading) -> list[Finding]:
 
 
 def check_labels(text: str) -> list[Finding]:
-    """No labels, turn markers, alternatives or official-warning words."""
+    """Reject labels, turn markers, alternatives and official-warning words."""
     found = [Finding(Problem.LABEL, match) for match in LABEL_PATTERN.findall(text)[:1]]
     return found + [Finding(Problem.WARNING, stem) for stem in WARNING_STEMS if stem in text]
 
 
 def check_shape(text: str) -> list[Finding]:
-    """One line, two sentences, each with Hangul in it and one mark at its end."""
+    """Require one line with two sentences, each containing Hangul and only one mark, at its end."""
     found = []
     if text != text.strip() or len(text.splitlines()) != 1 or "  " in text:
         found.append(Finding(Problem.ONE_LINE, repr(text)))
@@ -87,12 +87,12 @@ def check_shape(text: str) -> list[Finding]:
 
 
 def check_width(text: str, sign: Sign = DEFAULT_SIGN) -> list[Finding]:
-    """The sign has room for every line and every page."""
+    """Require every line and every page to fit the sign."""
     return [Finding(Problem.WIDTH, detail) for detail in sign.misfits(text)]
 
 
 def check_alphabet(text: str) -> list[Finding]:
-    """NFC; KS X 1001 Hangul syllables, digits, space and `.,?!` only, and nothing that a driver might obey."""
+    """Require NFC and only KS X 1001 Hangul syllables, digits, spaces and `.,?!`; report commands separately."""
     strange = sorted({char for char in text if not _on_sign(char)})
     found = [Finding(Problem.COMMAND, _codes(obeyed))] if (obeyed := [c for c in strange if _is_command(c)]) else []
     if strange or not unicodedata.is_normalized("NFC", text):
@@ -110,6 +110,6 @@ def _is_command(char: str) -> bool:
 
 def _on_sign(char: str) -> bool:
     if "가" <= char <= "힣":
-        # CPython's euc_kr also knows an 8-byte escape for other syllables, which no sign does.
+        # CPython's euc_kr encodes other syllables too, with an 8-byte escape that no sign understands.
         return len(char.encode("euc_kr", errors="ignore")) == 2
     return char in "0123456789 .,?!"

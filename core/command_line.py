@@ -1,4 +1,4 @@
-"""What every command line shares: a `SignboardError` is printed, not a traceback.
+"""Shared by every command line: print a `SignboardError` as a message, not as a traceback.
 
 Exit codes: 0 done, 1 a `SignboardError`, 2 wrong usage, 130 Ctrl-C.
 """
@@ -12,7 +12,7 @@ from core.errors import SignboardError
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and end, for the `--version` option of a typer command line."""
+    """Print the version and exit: the callback of `--version` in a typer command line."""
     if wanted:
         print(f"signboard {__version__}")
         sys.exit(0)

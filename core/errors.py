@@ -1,31 +1,31 @@
-"""The exception tree of the whole line.
+"""The project's exception tree.
 
 SignboardError                 what is wrong, and what to do next
 ├── ReadingError               a temperature is not usable
 ├── MessageError               no message passed the checks
 ├── CorpusError                a data row breaks a rule (file, line, reason)
 ├── RecipeError                a recipe cannot be read
-├── SettingError               a setting has a value that means nothing
+├── SettingError               an option or environment variable has an unusable value
 ├── ArtefactError              an artefact is missing, incomplete or does not verify
-├── StageError                 a stage ran and its result is not acceptable
-│   └── VerdictError              the 4-bit checkpoint is not good enough to be served
+├── StageError                 a stage's result must not be used
+│   └── VerdictError           the 4-bit checkpoint is not good enough to be served
 └── ServiceError               a server or its machine is not usable
     ├── ServerUnavailable      nothing answers at the address
-    ├── ServerTimeout          it answers too late
-    ├── ServerFailed           it answers with an error status
-    ├── BadAnswer              it answers with something that is not a chat completion
-    └── PromptMismatch         it reads our prompt as other tokens than the model was trained on
+    ├── ServerTimeout          the server answers too late
+    ├── ServerFailed           the server answers with an error status
+    ├── BadAnswer              the server's answer is not a chat completion
+    └── PromptMismatch         the server reads our prompt as other tokens than the model was trained on
 """
 
 from typing import Any
 
 
 class SignboardError(Exception):
-    """Base of every error a user is meant to read.
+    """Base of every error that is written for the user.
 
     Args:
-        what: one sentence on what is wrong.
-        todo: one sentence on what to do about it.
+        what: the fault, in one sentence.
+        todo: the remedy, in one sentence.
     """
 
     def __init__(self, what: str, todo: str = "") -> None:
@@ -45,9 +45,9 @@ class MessageError(SignboardError):
     """The model wrote no acceptable message within the allowed samples.
 
     Args:
-        what: as for every error.
-        todo: as for every error.
-        rejected: the samples with their problems, as the client collected them.
+        what: the fault, in one sentence.
+        todo: the remedy, in one sentence.
+        rejected: the rejected samples with their problems, in the client's order.
     """
 
     def __init__(self, what: str, todo: str = "", rejected: tuple[Any, ...] = ()) -> None:
@@ -64,7 +64,7 @@ class RecipeError(SignboardError):
 
 
 class SettingError(SignboardError, ValueError):
-    """A setting, of an option or the environment, has a value that means nothing."""
+    """An option or environment variable has an unusable value."""
 
 
 class ArtefactError(SignboardError):
@@ -72,11 +72,11 @@ class ArtefactError(SignboardError):
 
 
 class StageError(SignboardError):
-    """A stage produced something that must not be used."""
+    """A stage's result must not be used."""
 
 
 class VerdictError(StageError):
-    """The 4-bit checkpoint misses the thresholds of its recipe, or was never compared with them."""
+    """The 4-bit checkpoint misses the thresholds of its recipe, or has no verdict."""
 
 
 class ServiceError(SignboardError):
@@ -96,8 +96,8 @@ class ServerFailed(ServiceError):
 
 
 class BadAnswer(ServiceError):
-    """The server answered, but not with a usable chat completion."""
+    """The server's answer is not a usable chat completion."""
 
 
 class PromptMismatch(ServiceError):
-    """The server turns our prompt into other tokens than the model was trained on."""
+    """The server reads our prompt as other tokens than the model was trained on."""

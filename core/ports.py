@@ -1,4 +1,4 @@
-"""TCP ports of this machine: is one free, and which one is."""
+"""TCP ports of this machine: check one, or find a free one."""
 
 import socket
 
@@ -9,7 +9,7 @@ def check_port(host: str, port: int) -> None:
     """Check that an address can be bound.
 
     Raises:
-        ServiceError: it is in use, or not an address of this machine.
+        ServiceError: the address is in use, or does not belong to this machine.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -17,7 +17,7 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:
             raise ServiceError(
-                f"{host}:{port} cannot be used: {error}.", "Stop what listens there, or choose another --port."
+                f"{host}:{port} cannot be used: {error}.", "Free the port, or choose another --port."
             ) from error
 
 

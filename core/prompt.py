@@ -1,4 +1,4 @@
-"""The prompt contract: the one place where the wording sent to the model lives.
+"""The prompt contract: the only module that words the prompt.
 
 Only two checked whole numbers enter a prompt. The chat template is not here: it belongs to the tokenizer.
 """
@@ -14,11 +14,11 @@ SYSTEM_PROMPT = (
     "당신은 공원 전광판 메시지 전문가입니다. 어제와 오늘의 기온을 비교해 짧고 친근한 메시지를 한 줄로 작성하세요."
 )
 
-# End-of-turn markers of the families we serve (ChatML; KORMo). Sent as stop strings by the client, so that even a
-# marker which a wrong tokenizer turned into plain text never reaches the board.
+# End-of-turn markers of the model families we serve (ChatML, KORMo). The client sends them as stop strings, so that a
+# marker never reaches the board, even if a wrong tokenizer turns it into plain text.
 STOP_MARKERS = ("<|im_end|>", "<|EOT|>")
 
-# The reading whose prompt's token ids stand for the whole rendering: trained, served and asked must be the same ids.
+# The golden reading. Training, server and client must turn its prompt into the same token ids.
 GOLDEN = Reading(10, 20)
 FINGERPRINT = "signboard-"
 PROMPT_FILE = "prompt.json"  # in adapters and checkpoints: the golden prompt as token ids, and its fingerprint
@@ -32,7 +32,7 @@ class Message(TypedDict):
 
 
 def user_text(reading: Reading) -> str:
-    """Return what the user turn says, e.g. `어제 10도, 오늘 20도`."""
+    """Return the user turn, e.g. `어제 10도, 오늘 20도`."""
     return f"어제 {reading.yesterday}도, 오늘 {reading.today}도"
 
 
@@ -48,7 +48,7 @@ def fingerprint(ids: Sequence[int]) -> str:
 
 
 def prompt_fits(expected: str, ids: Sequence[int] | None, tokens: int | None) -> bool:
-    """Return whether a served golden prompt fits a fingerprint: by its ids, else by their number."""
+    """Return whether a served golden prompt matches a fingerprint: by its ids or, without them, by their number."""
     if ids is not None:
         return fingerprint(ids) == expected
     return tokens is None or expected.split("-")[2:3] == [str(tokens)]

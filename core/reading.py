@@ -9,7 +9,7 @@ from numbers import Real
 from core.errors import ReadingError
 
 HARD_LIMITS = (-50, 60)  # °C; outside, a sensor is broken
-USUAL_RANGE = (-20, 45)  # °C; what the model was trained on
+USUAL_RANGE = (-20, 45)  # °C; the range of the training set
 USUAL_CHANGE = 25  # °C between the two days
 
 
@@ -24,10 +24,10 @@ class Reading:
     def of(cls, yesterday: float, today: float) -> "Reading":
         """Check and round two temperatures in °C.
 
-        Halves are rounded away from zero (2.5 → 3, -2.5 → -3), as a thermometer's display does.
+        Halves round away from zero (2.5 → 3, -2.5 → -3), as on a thermometer's display.
 
         Raises:
-            ReadingError: not a number, not finite, or outside -50…60 °C.
+            ReadingError: a temperature is not a number, not finite, or outside -50…60 °C.
         """
         return cls(_whole_degrees("yesterday", yesterday), _whole_degrees("today", today))
 
@@ -38,7 +38,7 @@ class Reading:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Why the model may be less sure of this reading; empty for a usual one."""
+        """The reasons why the model may be less reliable for this reading; empty for a usual one."""
         low, high = USUAL_RANGE
         found = [
             f"{name} {value} °C is outside the usual {low}…{high} °C"

@@ -1,4 +1,4 @@
-"""Does the wording fit the temperature? Word ranges and the activity catalogue, used by every check.
+"""Check that the wording fits the temperature: word ranges and the activity catalogue.
 
 Reads `words/sense.toml` (words with the °C range they may be used in) and `words/activities.tsv` (activities by
 temperature band).
@@ -28,7 +28,7 @@ class Band:
     high: int
 
     def holds(self, degrees: int, tolerance: int = 0) -> bool:
-        """Say whether a temperature lies in the band, widened by `tolerance` °C."""
+        """Return whether a temperature lies in the band, widened by `tolerance` °C."""
         return self.low - tolerance <= degrees <= self.high + tolerance
 
 
@@ -53,7 +53,7 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class WordRange:
-    """A word stem and when it may be used: the range of today's temperature, direction and smallest size of a change.
+    """A word stem with its conditions: today's temperature range, the directions and the smallest size of a change.
 
     Temperatures and sizes in °C.
     """
@@ -65,7 +65,7 @@ class WordRange:
     smallest: int
 
     def fits(self, reading: Reading) -> bool:
-        """Say whether the word may be used for a reading."""
+        """Return whether the word fits a reading."""
         return (
             self.low <= reading.today <= self.high
             and direction(reading) in self.changes
@@ -122,7 +122,7 @@ def word_ranges(part: str) -> tuple[WordRange, ...]:
 
 
 def check_sense(text: str, reading: Reading) -> list[Finding]:
-    """Return the words and activities that do not fit the reading, and the sentences of which no word is known."""
+    """Return the words and activities that do not fit the reading, and the sentences without a known word."""
     feel, *rest = split_sentences(text)
     activity = " ".join(rest)
     found = [*_misfits("feel", feel, reading), *_misfits("activity", activity, reading)]

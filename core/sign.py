@@ -1,7 +1,7 @@
-"""The sign: how many cells it shows, and whether a message fits. Layout only, never a change of text.
+"""The sign: its size in cells, and whether a message fits. It lays text out and never changes it.
 
-A full-width character (Hangul) takes two cells, a digit, space or full stop one. A board shows one sentence after the
-other, each wrapped at spaces; a scrolling sign runs the whole message through one line.
+A full-width character (Hangul) takes two cells; a digit, space or full stop takes one. A board shows one sentence at a
+time, wrapped at spaces; a scrolling sign runs the whole message through one line.
 """
 
 import re
@@ -25,7 +25,7 @@ class Sign:
         """Read `COLUMNSxLINES` in cells, such as `20x2`; `scroll`, or `scroll:CELLS`.
 
         Raises:
-            SettingError: it is neither.
+            SettingError: the text has none of these forms.
         """
         scroll = re.fullmatch(r"scroll(?::([1-9]\d{0,3}))?", text.strip())
         if scroll:
@@ -33,7 +33,7 @@ class Sign:
         size = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,1})", text.strip())
         if not size:
             raise SettingError(
-                f"{text!r} is no sign profile.",
+                f"{text!r} is not a sign profile.",
                 "Write columns x lines in cells, such as 20x2, or scroll, or scroll:80.",
             )
         return cls(int(size[1]), int(size[2]))
@@ -42,11 +42,11 @@ class Sign:
         return f"{self.columns}x{self.lines}" if self.lines else f"scroll:{self.columns}"
 
     def pages(self, text: str) -> list[list[str]]:
-        """Return what the sign shows one after the other, each as its lines; too long ones are not cut."""
+        """Return the pages that the sign shows in turn, each as its lines; lines that are too long are not cut."""
         return [wrap(sentence, self.columns) for sentence in split_sentences(text)] if self.lines else [[text]]
 
     def misfits(self, text: str) -> list[str]:
-        """Return the lines that are too wide and the pages with too many lines, in words; empty: the text fits."""
+        """Describe the lines that are too wide and the pages with too many lines; an empty list means the text fits."""
         found = []
         for page in self.pages(text):
             found += [f"{cells(line)} of {self.columns} cells: {line}" for line in page if cells(line) > self.columns]
@@ -59,7 +59,7 @@ DEFAULT_SIGN = Sign(20, 2)  # two lines of ten full-width characters
 
 
 def wrap(text: str, columns: int) -> list[str]:
-    """Break a text at spaces into lines of at most `columns` cells; a longer word stands alone."""
+    """Break a text at spaces into lines of at most `columns` cells; a longer word gets its own line."""
     lines: list[str] = []
     for word in text.split(" "):
         if lines and cells(f"{lines[-1]} {word}") <= columns:

@@ -1,5 +1,1 @@
-"""What flows through the line: readings, the prompt contract, message checks, the corpus and its builders.
-
-Imports no other room. Everything the client needs (`reading`, `prompt`, `message`, `sense`, `errors`) runs on the
-standard library alone.
-"""
+"""The training set: the corpus, composed messages and preference pairs, the doctor's checks, the coverage table."""

@@ -46,21 +46,21 @@ def build(
 
 @app.command()
 def doctor(
-    files: Annotated[list[Path] | None, typer.Argument(help="JSONL files, examined as the splits of one set.")] = None,
+    files: Annotated[list[Path] | None, typer.Argument(help="JSONL files, checked as the splits of one set.")] = None,
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
 ) -> None:
     """Check every row: number, direction, length, labels, alphabet, sense, duplicates, leaks between splits."""
     folder = load_recipe(recipe, overrides or ()).folder / "data"
     count = examine(files or [folder / f"{split}.jsonl" for split in SPLITS])
-    console.print(f"[green]{count} rows, nothing wrong[/green]")
+    console.print(f"[green]{count} rows, no faults[/green]")
 
 
 @app.command()
 def coverage(
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
-    picture: Annotated[Path | None, typer.Option(help="Also draw the covered grid into this PNG.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Also draw the covered grid as this PNG.")] = None,
 ) -> None:
     """Count the rows by temperature band and size of change."""
     settings = load_recipe(recipe, overrides or ())

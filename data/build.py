@@ -19,7 +19,7 @@ FORMAT = 4  # of this stage, see run_stage
 
 
 def build_data(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
-    """Build the training set of a recipe; return its manifest and whether it was built now."""
+    """Build the training set of a recipe; return its manifest and whether it is new."""
 
     def fill(folder: Path) -> dict[str, Any]:
         sets = training_sets(recipe.data.set, recipe.data.rows, recipe.seed)

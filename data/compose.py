@@ -1,6 +1,6 @@
 """Compose training messages from the phrase tables: `"{change} {weather}. {activity}"`.
 
-Training data may be composed by a program; what the board shows may not. Nothing outside the builders calls this.
+A program may compose training data, but never the board's text. Only the training set's builders call this.
 """
 
 import random
@@ -30,7 +30,7 @@ class Weather:
     text: str
 
     def fits(self, reading: Reading) -> bool:
-        """Say whether the wording may be used for a reading."""
+        """Return whether the wording fits a reading."""
         return (
             self.low <= reading.today <= self.high
             and self.smallest <= abs(reading.change) <= self.largest
@@ -57,7 +57,7 @@ def opening(reading: Reading, rng: random.Random) -> str:
 
 
 def change_text(reading: Reading, rng: random.Random, kind: str | None = None) -> str:
-    """Compose how today compares with yesterday, e.g. `어제보다 10도 올라`."""
+    """Compose the comparison with yesterday, e.g. `어제보다 10도 올라`."""
     wordings = _phrases()["change"][kind or direction(reading)]
     return str(rng.choice(wordings)).format(n=abs(reading.change))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from core.sense import BANDS, band_of
 from data.sets import Example, Split, all_examples
 
-# Size of change, °C: the "large / medium / small rise and fall and no change".
+# Size of change, °C.
 CHANGES = (
     ("large fall", -60, -10),
     ("medium fall", -9, -5),

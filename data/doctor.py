@@ -1,4 +1,4 @@
-"""The doctor: reads built JSONL files back and refuses the first row that breaks a rule, with file, line and reason."""
+"""The doctor: read built JSONL files back and reject the first row that breaks a rule, with file, line and reason."""
 
 import json
 import re
@@ -16,7 +16,7 @@ USER = re.compile(r"어제 (-?\d+)도, 오늘 (-?\d+)도")
 
 @dataclass
 class Seen:
-    """What the doctor remembers across files: where each pair and each row stood first."""
+    """The doctor's memory across files: the first place of each pair and each row."""
 
     pairs: dict[Reading, Path] = field(default_factory=dict)
     rows: dict[tuple[Reading, str], str] = field(default_factory=dict)
@@ -26,7 +26,7 @@ def examine(files: list[Path]) -> int:
     """Check every row of the files as one set of splits; return the number of rows.
 
     Raises:
-        CorpusError: the first broken row, by file, line and reason.
+        CorpusError: a row breaks a rule; the text gives its file, line and reason.
     """
     seen, count = Seen(), 0
     for path in files:
@@ -47,14 +47,14 @@ def examine(files: list[Path]) -> int:
 
 
 def _fault(line: str, path: Path, place: str, seen: Seen) -> str:
-    """Return what is wrong with a row, or an empty text."""
+    """Return the fault of a row, or an empty text."""
     try:
         row = json.loads(line)
         reading, message = _parse(row)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         return f"not a conversational prompt/completion row ({error})"
     if row["prompt"] != build_messages(reading):
-        return "the prompt is not the one of data/prompt.py"
+        return "the prompt is not the one of core/prompt.py"
     if found := check_message(message, reading):
         return "; ".join(f"{problem.problem}: {problem.detail}" for problem in found)
     if (reading, message) in seen.rows:

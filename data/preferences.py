@@ -1,7 +1,7 @@
-"""Preference pairs for DPO: for a reading a message to prefer, and one to avoid, of the kinds that the original met.
+"""Preference pairs for DPO: for each reading a message to prefer, and one with a kind of fault that the original made.
 
-Rejected texts are composed to be wrong, each for one reason, or are the model's own failures from an evaluation. Like
-all training data they may be composed by a program; what the board shows may not.
+Rejected texts are composed with one fault each, or are the model's own failures from an evaluation. A program may
+compose training data, but never the board's text.
 """
 
 import json
@@ -19,7 +19,7 @@ from core.sense import BANDS, activities, band_of
 from data.compose import activities_for, compose, opening
 from data.sets import Example, Split, handwritten
 
-# What the original's first model kept saying; no check refuses it, it is only dull.
+# The stock phrases of the original's first model: dull, though no check rejects them.
 AWKWARD = ("공원에서 활동하세요.", "공원 산책하기 좋아요.", "공원 벤치에서 쉬어가세요.")
 LABELLED = ("**전광판 메시지:** {0}", "출력: {0}", "{0}\n---\n{1}", "{0} (또는) {1}")
 
@@ -44,13 +44,13 @@ class Pair:
 
 
 def pairs(rows: list[Example], count: int, seed: int, failures: Path | None = None) -> list[Pair]:
-    """Return `count` composed pairs, every kind in turn, and one for each own failure.
+    """Return `count` composed pairs, every kind in turn, and one pair for each of the model's own failures.
 
     Args:
-        rows: training rows, whose messages are preferred.
-        count: how many to compose.
-        seed: of rows and wordings.
-        failures: answers.jsonl of a gate, whose wrong answers are rejected texts; a ladder's would add the base's.
+        rows: training rows; their messages are preferred.
+        count: number of pairs to compose.
+        seed: seed for rows and wordings.
+        failures: a verdict's answers.jsonl: its wrong answers become rejected texts. A report's would add the base's.
 
     Raises:
         CorpusError: the file cannot be read.
@@ -119,7 +119,7 @@ def _own(path: Path, rng: random.Random) -> list[Pair]:
         answers = [(Reading.of(line["yesterday"], line["today"]), str(line["text"])) for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorpusError(
-            f"{path} cannot be read as answers: {error}.", "Give a copy of answers.jsonl of runs/…/gate."
+            f"{path} cannot be read as answers: {error}.", "Give a copy of runs/…/verdict/answers.jsonl."
         ) from error
     return [
         Pair(reading, compose(reading, rng), text, "own")

@@ -43,7 +43,7 @@ def training_sets(name: str, rows: int, seed: int) -> dict[Split, list[Example]]
     """Return the three splits of a set; `rows` is the number of training rows.
 
     Raises:
-        CorpusError: more rows are asked for than there are.
+        CorpusError: the set has fewer rows than requested.
     """
     if name == "diverse":
         return diverse(rows, seed)
@@ -88,7 +88,7 @@ def diverse(rows: int, seed: int) -> dict[Split, list[Example]]:
 
 
 class _Deck:
-    """Deal activities like cards: within a band none comes again before all others were dealt."""
+    """Deal activities like cards: within a band, none repeats before all others were dealt."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
@@ -103,7 +103,7 @@ class _Deck:
 
 
 def _spread(readings: list[Reading], count: int, rng: random.Random) -> list[Reading]:
-    """Pick readings evenly over today's temperature; unchanged days get their share, or the model forgets them."""
+    """Pick readings evenly over today's temperature, with a share for unchanged days, or the model forgets them."""
     same = [reading for reading in readings if reading.change == 0]
     changed = [reading for reading in readings if reading.change]
     unchanged = round(count * NO_CHANGE_SHARE)
@@ -112,7 +112,7 @@ def _spread(readings: list[Reading], count: int, rng: random.Random) -> list[Rea
 
 
 def _evenly(readings: list[Reading], count: int, rng: random.Random) -> list[Reading]:
-    """Deal readings round-robin over today's temperature, each once before any comes again."""
+    """Deal readings round-robin over today's temperature, each once before any repeats."""
     picked: list[Reading] = []
     while len(picked) < count:
         by_today: dict[int, list[Reading]] = {}

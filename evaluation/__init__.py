@@ -1,1 +1,1 @@
-"""Evaluation: serve what a run built, ask for the whole grid, count what is right, give a verdict, write a report."""
+"""Evaluation: serve a run's checkpoints, ask for the whole grid, score the answers, give a verdict, write a report."""

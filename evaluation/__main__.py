@@ -15,14 +15,14 @@ from core.sign import DEFAULT_SIGN, Sign
 from pipeline.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, console, new_app, run_app
 from pipeline.recipe import load_recipe
 
-app = new_app("Ask for every usual pair of temperatures, and count, judge or report what is right.")
+app = new_app("Ask for every usual pair of temperatures, and score, judge or report the answers.")
 
-RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Through the grid, each round with its own seeds.")]
+RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Passes over the grid, each with its own seeds.")]
 EveryOption = Annotated[int, typer.Option("--every", min=1, help="Ask only every Nth pair.")]
 
 
 class Way(StrEnum):
-    """How a running server is asked."""
+    """The ways to ask a running server."""
 
     RAW = "raw"  # as a bare SDK call
     CLIENT = "client"  # through our client
@@ -34,7 +34,7 @@ def grid(
     model: Annotated[str, typer.Option(help="Served model name.")] = "signboard",
     api_key: Annotated[str, typer.Option(envvar="SIGNBOARD_API_KEY", help="Bearer token.", show_default=False)] = "",
     sign: Annotated[
-        str, typer.Option(envvar="SIGNBOARD_SIGN", help="What a message must fit: COLUMNSxLINES in cells, or scroll.")
+        str, typer.Option(envvar="SIGNBOARD_SIGN", help="The sign to fit: COLUMNSxLINES in cells, or scroll.")
     ] = str(DEFAULT_SIGN),
     rounds: RoundsOption = 1,
     every: EveryOption = 1,
@@ -47,7 +47,7 @@ def grid(
 
     fits = Sign.parse(sign or str(DEFAULT_SIGN))
     if out:
-        _check_writable(out)  # before minutes of asking, not after
+        _check_writable(out)  # fail before minutes of requests, not after
     readings = list(usual_grid())[::every]
     server = (readings, url, model, api_key or "none")
     answers = {}
@@ -85,7 +85,7 @@ def report(
     ] = False,
     force: ForceOption = False,
 ) -> None:
-    """Serve every variant in turn and ask the same: a table, and runs/<recipe>/report/report.html."""
+    """Serve every variant in turn and ask each the same: print a table, write runs/<recipe>/report/report.html."""
     from evaluation.page import read_scores
     from evaluation.report import run_report
     from evaluation.scores import table

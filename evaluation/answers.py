@@ -1,4 +1,4 @@
-"""Every answer as a line of JSON, with what is wrong with it."""
+"""Every answer as a line of JSON, with its problems."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from pipeline.files import write_text
 
 
 def write_answers(path: Path, columns: dict[str, list[Answer]], sign: Sign) -> None:
-    """Write every answer as a line of JSON, with what is wrong with it."""
+    """Write every answer as a line of JSON, with its problems."""
     lines = [
         json.dumps(
             {

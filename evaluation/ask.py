@@ -23,15 +23,15 @@ DEADLINE = 120.0  # seconds for one message while the whole grid is asked
 async def ask_raw(
     readings: Sequence[Reading], url: str, model: str, api_key: str, *, rounds: int = 1, **sampling: Any
 ) -> list[Answer]:
-    """Ask as a bare SDK call does: no stop, no limits, no sampling settings, no second try.
+    """Ask as a bare SDK call does: no stop strings, no limits, no sampling settings, no retry.
 
     Args:
-        readings: what to ask for, all of them once in each round.
+        readings: the readings to ask for, each once per round.
         url: the endpoint.
         model: the served model's name.
         api_key: the bearer token.
-        rounds: how often; each reading has a seed of its own in each, so that a run can be repeated.
-        sampling: what a caller who knows better would add, e.g. `temperature`; for comparisons.
+        rounds: passes over the readings; every request has its own seed, so that a run can be repeated.
+        sampling: settings that a bare call lacks, e.g. `temperature`; for comparisons.
     """
     async with open_sdk(url, api_key, DEADLINE, max_retries=0) as client:
 

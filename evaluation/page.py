@@ -1,7 +1,7 @@
-"""The report's files: one page to look at, one JSON for machines, every answer as a line.
+"""The report's files: a page for people, a JSON for machines, every answer as a line.
 
-In: the answers of every variant, and what the artefacts say of themselves. Out: report.html, which needs no network and
-no other file, report.json, answers.jsonl.
+In: the answers of every variant, and the artefacts' manifests. Out: report.html, which needs no network and no other
+file, report.json, answers.jsonl.
 """
 
 import json
@@ -30,39 +30,39 @@ from pipeline.verdict import VERDICT
 TEMPLATE = "page.html.j2"
 SAMPLES = 8  # good answers shown of each band; failures are shown up to three times as many
 PROBLEMS = {
-    Problem.EMPTY: "빈 답",
+    Problem.EMPTY: "빈 응답",
     Problem.NUMBER: "숫자가 틀림",
-    Problem.DIRECTION: "오르내림이 틀림",
+    Problem.DIRECTION: "방향이 틀림",
     Problem.LABEL: "라벨·표식",
     Problem.ONE_LINE: "한 줄이 아님",
     Problem.SENTENCES: "두 문장이 아님",
-    Problem.WIDTH: "전광판에 넘침",
-    Problem.ALPHABET: "표시할 수 없는 글자",
+    Problem.WIDTH: "전광판 너비 초과",
+    Problem.ALPHABET: "표출할 수 없는 글자",
     Problem.COMMAND: "제어 명령으로 읽힐 글자",
-    Problem.WARNING: "특보 낱말",
-    Problem.UNFINISHED: "끝맺지 못함",
+    Problem.WARNING: "기상 특보 용어",
+    Problem.UNFINISHED: "문장이 끝나지 않음",
     Problem.SENSE: "기온에 맞지 않음",
 }
 BAND_NAMES = {"hot": "더운 날", "warm": "따뜻한 날", "cool": "선선한 날", "cold": "추운 날", "freezing": "몹시 추운 날"}
 LABELS = {
-    "answers": "답",
-    "right": "숫자와 오르내림이 맞음",
-    "labels": "라벨·표식이 있음",
-    "stopped": "스스로 끝맺음",
+    "answers": "응답 수",
+    "right": "숫자와 방향이 맞음",
+    "labels": "라벨이나 표식이 있음",
+    "stopped": "턴 종료 토큰으로 끝남",
     "one_line": "한 줄 두 문장",
     "fits_temperature": "기온에 맞음",
-    "fits_sign": "전광판에 맞음",
+    "fits_sign": "전광판에 들어감",
     "passes": "모든 검사 통과",
-    "distinct": "서로 다른 메시지",
+    "distinct": "서로 다른 문구",
     "commonest_activity": "가장 흔한 활동의 비율",
-    "distinct_2": "서로 다른 낱말 쌍 (distinct-2)",
-    "elements": "나온 공원 요소",
+    "distinct_2": "서로 다른 단어 쌍 (distinct-2)",
+    "elements": "등장한 공원 시설",
     "mean_cells": "평균 너비, 칸",
     "max_cells": "최대 너비, 칸",
-    "second_tries": "다시 물은 답",
-    "errors": "끝내 얻지 못한 답",
-    "loss_ratio": "검증 데이터 손실, AWQ / 병합",
-    "foreign_calibration": "다른 글로 보정함",
+    "second_tries": "두 번째 시도",
+    "errors": "문구를 얻지 못함",
+    "loss_ratio": "평가용 데이터 손실, AWQ / 병합",
+    "foreign_calibration": "다른 데이터로 보정함",
 }
 
 
@@ -70,10 +70,10 @@ def write_report(folder: Path, recipe: Recipe, columns: dict[str, list[Answer]],
     """Write report.html, report.json and answers.jsonl into a folder.
 
     Args:
-        folder: where they go.
+        folder: the target folder.
         recipe: the run.
         columns: the answers of each variant, in the order of the table.
-        sign: what they must fit.
+        sign: the sign that the answers must fit.
         judged: the column whose grid, widths and samples are shown.
     """
     scores = {name: score(answers, sign) for name, answers in columns.items()}
@@ -113,7 +113,7 @@ def read_scores(folder: Path) -> dict[str, Scores]:
 
 
 def visible(text: str) -> str:
-    """Return a text with its control characters shown as what they are."""
+    """Return a text with its control characters made visible."""
     return "".join(f"⟨U+{ord(char):04X}⟩" if unicodedata.category(char)[0] == "C" else char for char in text)
 
 
@@ -127,7 +127,14 @@ def _rows(scores: dict[str, Scores], alike: dict[str, float]) -> list[dict[str, 
         for key, label, style in ROWS
     ]
     values = [f"{value:.1f}" for value in alike.values()]
-    return [*rows, {"label": "서로 닮은 정도 (self-chrF)", "term": "mean chrF to the nearest other", "cells": values}]
+    return [
+        *rows,
+        {
+            "label": "가장 비슷한 다른 문구와의 유사도 (self-chrF)",
+            "term": "mean chrF to the nearest other",
+            "cells": values,
+        },
+    ]
 
 
 def _band(name: str, answers: Sequence[Answer], sign: Sign) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The report's pictures, as data URIs; grey text on no background, so that they do on light pages and on dark ones."""
+"""The report's pictures, as data URIs; grey text without a background is readable on light and on dark pages."""
 
 import base64
 import io
@@ -66,7 +66,7 @@ def draw_losses(histories: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def draw_variety(columns: dict[str, list[Answer]]) -> str:
-    """Draw which share of the answers the N commonest activities make up; the lower the curve, the more variety."""
+    """Draw the share of the answers that have the N commonest activities; the lower the curve, the more variety."""
 
     def draw(figure: Figure) -> None:
         axes = _axes(figure, xlabel="N commonest activities", ylabel="share of the answers")
@@ -82,7 +82,7 @@ def draw_variety(columns: dict[str, list[Answer]]) -> str:
 
 
 def draw_widths(answers: Sequence[Answer], sign: Sign) -> str:
-    """Draw how many cells the lines on the sign take."""
+    """Draw a histogram of the widths, in cells, of the lines on the sign."""
     widths = [cells(line) for answer in answers for page in sign.pages(answer.text) for line in page]
 
     def draw(figure: Figure) -> None:

@@ -1,7 +1,7 @@
-"""The report: base, base + adapter, merged, AWQ, and AWQ through our client; each served by vLLM, asked the same.
+"""The report: vLLM serves base, base + adapter, merged, AWQ, and AWQ through our client; each is asked the same.
 
-In: a finished line. Out: runs/<recipe>/report with report.html, report.json and every answer. With `both_sets` the same
-line is built on the hand-written set too (runs/<recipe>-large), for the original's comparison of its training sets.
+In: a finished run. Out: runs/<recipe>/report with report.html, report.json and every answer. With `both_sets` the same
+run is also built on the hand-written set (runs/<recipe>-large), for the original's comparison of its training sets.
 """
 
 import asyncio
@@ -49,13 +49,13 @@ STAGES: dict[str, Callable[[Recipe], tuple[Manifest, bool]]] = {
 def run_report(
     recipe: Recipe, *, rounds: int, every: int = 1, both_sets: bool = False, force: bool = False
 ) -> tuple[Manifest, bool]:
-    """Write the report unless it is up to date; return its manifest and whether it was written now.
+    """Write the report unless it is up to date; return its manifest and whether it is new.
 
     Args:
         recipe: the run.
-        rounds: through the grid, for each variant.
+        rounds: passes over the grid, for each variant.
         every: ask only every Nth reading.
-        both_sets: also build and ask the line on the hand-written set.
+        both_sets: also build and ask a run on the hand-written set.
         force: ask again.
     """
     large = _build_large(recipe) if both_sets else None
@@ -87,7 +87,7 @@ def run_report(
 
 
 def build_line(recipe: Recipe, stages: tuple[str, ...] = tuple(STAGES)) -> None:
-    """Build a line up to its 4-bit checkpoint; finished stages are skipped.
+    """Build a run up to its 4-bit checkpoint; finished stages are skipped.
 
     Each stage gets a process of its own, so that its memory is free again before the next one, or a server, starts.
     """
@@ -110,7 +110,7 @@ def _ask(recipe: Recipe, variant: Variant, rounds: int, every: int) -> dict[str,
 
 
 def _build_large(recipe: Recipe) -> Recipe:
-    """Build the same line on the 302 hand-written rows. No verdict is asked of it."""
+    """Build the same run on the 302 hand-written rows; it needs no verdict."""
     data = recipe.data.model_copy(update={"set": "large", "rows": 302})
     large = recipe.model_copy(update={"name": f"{recipe.name}-large", "data": data})
     build_line(large)

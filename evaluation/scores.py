@@ -1,4 +1,4 @@
-"""Score answers: shares and counts from the very checks that the client uses."""
+"""Score answers: shares and counts from the same checks that the client uses."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from core.sign import DEFAULT_SIGN, Sign, cells, split_sentences
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer to a reading: the text, how it ended, the samples it took (0: none passed), the seed asked with."""
+    """One answer to a reading: text, finish reason, number of samples (0: none passed), seed of the request."""
 
     reading: Reading
     text: str
@@ -24,7 +24,7 @@ class Answer:
     seed: int = 0
 
     def problems(self, sign: Sign = DEFAULT_SIGN) -> list[Finding]:
-        """Return what is wrong with it; being cut off is a problem too."""
+        """Return its problems; being cut off is one too."""
         return check_answer(self.text, self.finish, self.reading, sign)
 
 
@@ -47,7 +47,7 @@ class Scores:
     mean_cells: float  # width of a message, cells
     max_cells: int
     second_tries: int  # answers that needed more than one sample
-    errors: int  # readings for which no message was had
+    errors: int  # readings without a message
 
 
 # key, label in tables, format
@@ -71,7 +71,7 @@ ROWS = (
 )
 SHAPE = {Problem.EMPTY, Problem.ONE_LINE, Problem.SENTENCES}
 SIGN = {Problem.EMPTY, Problem.WIDTH, Problem.ALPHABET, Problem.COMMAND}
-# What each share of Scores forbids.
+# The problems that count against each share of Scores.
 FORBIDS = {
     "right": {Problem.EMPTY, Problem.NUMBER, Problem.DIRECTION},
     "labels": {Problem.LABEL},
@@ -84,7 +84,7 @@ FORBIDS = {
 
 
 def score(answers: Sequence[Answer], sign: Sign = DEFAULT_SIGN) -> Scores:
-    """Count what the answers are worth; errors count as wrong everywhere."""
+    """Score the answers; errors count as wrong everywhere."""
     problems = [{found.problem for found in answer.problems(sign)} for answer in answers]
     activities = Counter(split_sentences(answer.text)[-1] for answer in answers if answer.text)
     widths = [cells(answer.text) for answer in answers if answer.text]
@@ -114,7 +114,7 @@ def score(answers: Sequence[Answer], sign: Sign = DEFAULT_SIGN) -> Scores:
 
 
 def wrong_in(answers: Sequence[Answer], key: str, sign: Sign = DEFAULT_SIGN) -> list[Answer]:
-    """Return the answers that cost a share of `Scores` its last percents."""
+    """Return the answers that count against a share of `Scores`."""
     return [answer for answer in answers if {found.problem for found in answer.problems(sign)} & FORBIDS[key]]
 
 

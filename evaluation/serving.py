@@ -1,4 +1,4 @@
-"""Serve a variant of a run for as long as it is asked."""
+"""Serve a variant of a run while it is evaluated."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +12,7 @@ from serve.settings import read_settings
 
 @contextmanager
 def served(recipe: Recipe, variant: Variant) -> Iterator[str]:
-    """Serve a variant on a free port of loopback; give its URL. A failed verdict, or none, does not matter.
+    """Serve a variant on a free port of loopback; yield its URL. A failed or missing verdict is ignored.
 
     Raises:
         ArtefactError: the variant was not built, or does not verify.

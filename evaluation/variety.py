@@ -1,13 +1,13 @@
-"""How alike messages are to each other, by chrF of sacrebleu: characters, so that Korean endings count for little."""
+"""The similarity of messages by sacrebleu's chrF: it compares characters, so Korean word endings count for little."""
 
 import random
 from collections.abc import Sequence
 
-SAMPLE = 200  # messages; each is compared with all others
+SAMPLE = 200  # messages; each is compared with all others in the sample
 
 
 def self_chrf(texts: Sequence[str], seed: int = 1) -> float:
-    """Return the mean chrF (0…100) of a message against the one of a sample that is most like it; less is more varied.
+    """Return the mean chrF (0…100) of sampled messages, each against its most similar other; lower is more varied.
 
     Source: chrF as in Popović 2015, as sacrebleu computes it; its multi-reference score is the best reference's.
     """

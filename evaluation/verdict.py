@@ -1,4 +1,4 @@
-"""The verdict on the 4-bit checkpoint: it is served and asked raw for the whole grid, then compared with thresholds.
+"""The verdict on the 4-bit checkpoint: serve it, ask it raw for the whole grid, compare its scores with thresholds.
 
 In: runs/<recipe>/awq and the recipe's `verdict` section. Out: runs/<recipe>/verdict with verdict.json, which
 `python -m serve` reads, and every answer. A failed verdict is published too: it names the failed criteria and the
@@ -32,7 +32,7 @@ NAMED = 5  # answers that an error names, for each criterion
 
 
 class Bound(StrEnum):
-    """On which side of its threshold a value must lie."""
+    """The side of its threshold on which a value must lie."""
 
     AT_LEAST = "at least"
     AT_MOST = "at most"
@@ -72,10 +72,10 @@ class Criterion:
 
 
 def run_verdict(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
-    """Judge the 4-bit checkpoint unless it was judged already; return the manifest and whether it was judged now.
+    """Judge the 4-bit checkpoint unless it was judged already; return the manifest and whether it is new.
 
     Raises:
-        VerdictError: the checkpoint is not good enough; criteria and answers are named.
+        VerdictError: the checkpoint is not good enough; the text names criteria and answers.
     """
 
     def fill(folder: Path) -> dict[str, Any]:
@@ -107,7 +107,7 @@ def run_verdict(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]
 
 
 def judge(answers: list[Answer], thresholds: VerdictSection, awq: Manifest) -> list[Criterion]:
-    """Compare what was measured, on the answers and by the quantization, with the thresholds."""
+    """Compare the answers' scores and the quantization's measurements with the thresholds."""
     measured = asdict(score(answers, Sign.parse(thresholds.sign))) | {
         "loss_ratio": awq.results["loss_ratio"],
         # a text that harms nothing here may harm a larger model; nobody would notice before the board shows it
@@ -125,10 +125,10 @@ def judge(answers: list[Answer], thresholds: VerdictSection, awq: Manifest) -> l
 
 
 def refuse_failed(recipe: Recipe) -> None:
-    """Raise for a verdict that failed.
+    """Raise if the verdict failed.
 
     Raises:
-        VerdictError: naming the checkpoint, the failed criteria and some answers.
+        VerdictError: the verdict failed; the text names the checkpoint, the failed criteria and some answers.
     """
     folder = recipe.folder / "verdict"
     verdict = json.loads((folder / VERDICT).read_text(encoding="utf-8"))
@@ -140,7 +140,7 @@ def refuse_failed(recipe: Recipe) -> None:
     examples = "".join(f"\n    {line}" for line in verdict["wrong"])
     raise VerdictError(
         f"{recipe.folder / 'awq'} failed its verdict: " + "; ".join(map(str, failed)) + f".{examples}",
-        f"Look into {folder / 'answers.jsonl'}; correct data or settings and build again, or serve it anyway with "
+        f"See {folder / 'answers.jsonl'}; correct data or settings and build again, or serve it anyway with "
         "--allow-failed-verdict.",
     )
 

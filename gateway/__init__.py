@@ -1,1 +1,1 @@
-"""The gateway faces the outside: the original REST API, the board's page, the SDK's two routes; never vLLM itself."""
+"""The public gateway: the original's REST API, the board's page, two OpenAI routes. vLLM itself is never exposed."""

@@ -20,10 +20,10 @@ app = typer.Typer(
 @app.callback()
 def options_of_all(
     _version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version and end.")
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options that stand before a subcommand."""
+    """Accept options before the subcommand."""
 
 
 @app.command()
@@ -37,7 +37,7 @@ def run(
         str | None, typer.Option(help="The name under which vLLM serves the model (SIGNBOARD_GATEWAY_MODEL_NAME).")
     ] = None,
 ) -> None:
-    """Run the gateway before a vLLM that runs elsewhere, until SIGTERM or Ctrl-C."""
+    """Run the gateway in front of a vLLM that runs elsewhere, until SIGTERM or Ctrl-C."""
     from gateway.server import run_gateway
 
     run_gateway(read_gateway_settings(host=host, port=port, model_url=model_url, model_name=model_name))
@@ -45,10 +45,10 @@ def run(
 
 @app.command()
 def key(
-    name: Annotated[str, typer.Argument(help="Whose key it is: letters, digits, - and _.")],
-    scope: Annotated[list[KeyScope] | None, typer.Option(help="What it opens; board by default.")] = None,
+    name: Annotated[str, typer.Argument(help="The owner's name: letters, digits, - and _.")],
+    scope: Annotated[list[KeyScope] | None, typer.Option(help="The key's scopes; board by default.")] = None,
 ) -> None:
-    """Make an API key; print it once, and the line for SIGNBOARD_GATEWAY_KEYS, which holds only its hash."""
+    """Make an API key; print it once, with the line for SIGNBOARD_GATEWAY_KEYS, which holds only its hash."""
     secret, line = new_key(name, scope or [KeyScope.BOARD])
     print(f"key (shown once): {secret}\nSIGNBOARD_GATEWAY_KEYS: {line}")
 

@@ -1,4 +1,4 @@
-"""What callers send and get. The original's two response fields stay; the rest is optional or added."""
+"""Request and response bodies. The original's two response fields stay; all other fields are optional or added."""
 
 from typing import Annotated
 
@@ -19,7 +19,7 @@ class ReadingIn(BaseModel):
 
     yesterday_temp: Degrees
     today_temp: Degrees
-    board: BoardId | None = Field(default=MAIN, description="Where the message is shown; null: nowhere.")
+    board: BoardId | None = Field(default=MAIN, description="The board that shows the message; null: none.")
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False, strict=True)] | None = Field(
         default=None, description="Sampling temperature; by default the checkpoint's own."
     )
@@ -30,17 +30,17 @@ class MessageOut(BaseModel):
 
     generated_text: str
     generation_time: float = Field(description="Seconds.")
-    tries: int = Field(description="Samples asked of the model.")
-    warnings: list[str] = Field(description="Why the model may be less sure of this reading, or a board not show it.")
+    tries: int = Field(description="Samples requested from the model.")
+    warnings: list[str] = Field(description="Why the model may be less reliable here, or the board not show it.")
     board: str | None = Field(description="The board that shows it; null: none does.")
-    pages: list[list[str]] = Field(description="What the sign shows one after the other, each as its lines.")
+    pages: list[list[str]] = Field(description="The pages that the sign shows in turn, each as its lines.")
     columns: int
     lines: int
     request_id: str
 
     @classmethod
     def of(cls, written: Written, board: str | None, sign: Sign, request_id: str) -> "MessageOut":
-        """Return the answer for a message; a board that does not show it is not named, and a warning says why."""
+        """Return the response for a message; if the board does not show it, `board` is null and a warning says why."""
         message = written.message
         warnings = list(message.warnings)
         if written.not_shown:
@@ -71,7 +71,7 @@ class BatchOut(BaseModel):
 
 
 class HealthOut(BaseModel):
-    """The model answers."""
+    """The state of a model that answers."""
 
     status: str
     model: str

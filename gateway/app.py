@@ -73,9 +73,9 @@ def _lifespan(settings: GatewaySettings, boards: Boards, metrics: Metrics) -> Ca
         app.state.writer = Writer(settings, client, boards, queue, breaker, metrics)
         app.state.passthrough = Passthrough(settings, sdk_queue, breaker)
         metrics.gauge("signboard_running", "Requests at the model.", lambda: queue.running)
-        metrics.gauge("signboard_waiting", "Requests that wait for a turn.", lambda: queue.waiting)
+        metrics.gauge("signboard_waiting", "Requests that wait for a slot.", lambda: queue.waiting)
         metrics.gauge("signboard_breaker_open", "1 while the model is down.", lambda: breaker.open)
-        metrics.gauge("signboard_boards", "Boards that are remembered.", lambda: len(boards))
+        metrics.gauge("signboard_boards", "Boards in memory.", lambda: len(boards))
         metrics.gauge("signboard_watchers", "Open event streams.", lambda: boards.watchers)
         clock = asyncio.create_task(_blank_stale(boards))
         try:
@@ -112,7 +112,7 @@ def _scope(scope: KeyScope) -> Any:
     def check(request: Request) -> None:
         key: Key = request.state.key
         if scope not in key.scopes:
-            raise ProblemError("no_scope", f"It needs the scope {scope}.")
+            raise ProblemError("no_scope", f"This address needs the scope {scope}.")
 
     return Depends(check)
 
@@ -129,7 +129,7 @@ def _add_messages(app: FastAPI, settings: GatewaySettings) -> None:
 
     @app.get("/health", responses=documented("model_down"))
     async def health(request: Request) -> HealthOut:
-        """Whether the model answers a real one-token request; kept for seconds."""
+        """Check that the model answers a real one-token request; the result is cached for a few seconds."""
         model: Health = request.app.state.health
         return HealthOut(status="ready", model=settings.model_name, fingerprint=await model.check())
 
@@ -154,20 +154,20 @@ def _add_messages(app: FastAPI, settings: GatewaySettings) -> None:
 def _add_boards(app: FastAPI, boards: Boards) -> None:
     @app.get("/boards/{board}", dependencies=BOARD)
     async def board_view(board: BoardId) -> BoardView:
-        """What a board shows now, its age, and the reading behind it."""
+        """A board's current message, its age and its reading."""
         view = boards.view(board)
         if view is None:
-            raise ProblemError("not_found", "Nothing was ever shown on this board.")
+            raise ProblemError("not_found", "This board never showed a message.")
         return view
 
     @app.get("/boards/{board}/history", dependencies=BOARD)
     async def history(board: BoardId) -> list[Shown]:
-        """A board's last 50 messages, youngest first."""
+        """A board's last 50 messages, newest first."""
         return boards.history(board)
 
     @app.get("/events", dependencies=BOARD, response_class=EventSourceResponse, responses=documented(*ALWAYS, "busy"))
     async def events(board: Annotated[BoardId | None, Query()] = None) -> EventSourceResponse:
-        """Server-sent events: `board` with a board's view, at once and at every change."""
+        """Server-sent events: `board` with a board's view, immediately and at every change."""
         if boards.watchers >= WATCHERS:
             raise ProblemError("busy", "Too many event streams are open.")
 
@@ -175,7 +175,7 @@ def _add_boards(app: FastAPI, boards: Boards) -> None:
             async for view in boards.watch(board):
                 yield ServerSentEvent(view.model_dump_json(), event="board", retry=1000)
 
-        # A named event: a page can tell a quiet stream from a dead one.
+        # Pings are named events, so that the page can tell a quiet stream from a dead one.
         return EventSourceResponse(
             stream(), ping=15, ping_message_factory=lambda: ServerSentEvent(event="ping", data="")
         )
@@ -184,7 +184,7 @@ def _add_boards(app: FastAPI, boards: Boards) -> None:
 def _add_passthrough(app: FastAPI) -> None:
     @app.post("/v1/chat/completions", dependencies=OPENAI, responses=documented("model_down", "busy", "deadline"))
     async def chat(request: Request) -> Response:
-        """OpenAI's chat completions, as vLLM answers them, unchecked."""
+        """OpenAI's chat completions: vLLM's answers, unchecked."""
         passthrough: Passthrough = request.app.state.passthrough
         return await passthrough.forward(request, "chat/completions")
 
@@ -229,7 +229,7 @@ def _problem(error: BaseException) -> ProblemError:
         return ProblemError(code, str(error.detail), dict(error.headers or {}))
     found = problem_of(error)
     if found.code == "internal":
-        LOG.error("a fault of the gateway", exc_info=error, extra={"request_id": request_id.get()})
+        LOG.error("unexpected error in the gateway", exc_info=error, extra={"request_id": request_id.get()})
     return found
 
 

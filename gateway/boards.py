@@ -1,4 +1,4 @@
-"""The boards: what each shows, for how long, and who watches. Stale messages are never displayed."""
+"""The boards: their messages, until when each is shown, and their watchers. Stale messages are never displayed."""
 
 import asyncio
 import itertools
@@ -28,33 +28,33 @@ class Shown(BaseModel):
 
 
 class BoardView(BaseModel):
-    """What a board shows now; `message` is null on a blank board."""
+    """A board's current view; `message` is null on a blank board."""
 
     board: str
     message: Shown | None
     age: float | None  # seconds since the message was written
     blank_at: datetime | None
-    pages: list[list[str]]  # one after the other, each as its lines
+    pages: list[list[str]]  # shown in turn, each as its lines
     columns: int
     lines: int  # 0 scrolls
     ai_mark: bool
 
 
 class TooManyBoards(Exception):
-    """No more boards are remembered."""
+    """The gateway remembers no more boards."""
 
 
 class NotShown(StrEnum):
-    """Why a board does not show a message that was written for it, in words for the caller."""
+    """The reasons why a board does not show a message that was written for it, worded for the caller."""
 
-    OLDER = "it already shows the message of a younger reading"
+    OLDER = "it already shows the message of a newer reading"
     STALE = "the reading's day is over"
     NO_ROOM = "too many other boards show something"
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A reading's turn: which is younger, and on which day it came."""
+    """A reading's place in the order of arrival, and the day it arrived."""
 
     number: int
     arrived: datetime
@@ -73,7 +73,7 @@ class Board:
 
 @dataclass(eq=False)
 class Watcher:
-    """One listener: which boards changed since it last looked. Views are made when it looks, so none is ever stale."""
+    """One listener: the boards that changed since it last looked. It builds views only then, so none is ever stale."""
 
     board: str | None
     changed: dict[str, None] = field(default_factory=dict)  # in order
@@ -86,8 +86,8 @@ class Boards:
     Args:
         sign: how a message is laid out.
         max_age: seconds until a message is stale.
-        timezone: at its midnight every board blanks.
-        limit: how many boards are remembered.
+        timezone: every board goes blank at its midnight.
+        limit: the most boards to remember.
         ai_mark: whether the page says that an AI wrote the message.
         now: the clock, in UTC.
     """
@@ -116,11 +116,11 @@ class Boards:
 
     @property
     def watchers(self) -> int:
-        """How many listen for changes."""
+        """The number of open event streams."""
         return len(self._watchers)
 
     def ticket(self, board: str) -> Ticket:
-        """Number a reading for a board, so that an older one that takes longer is never shown over it.
+        """Number a reading for a board, so that an older reading's late message never replaces its message.
 
         Raises:
             TooManyBoards: the board is new and every other one shows something.
@@ -160,7 +160,7 @@ class Boards:
         return self._view(state) if state else None
 
     def history(self, board: str) -> list[Shown]:
-        """Return the messages that a board showed, youngest first."""
+        """Return the messages that a board showed, newest first."""
         state = self._boards.get(board)
         return list(state.history) if state else []
 
@@ -174,7 +174,7 @@ class Boards:
                 self._tell(state)
 
     async def watch(self, board: str | None = None) -> AsyncIterator[BoardView]:
-        """Yield every board's view now, then each change; of one board if named, blank if it is unknown."""
+        """Yield every board's view now and at each change; with a name only that board's, blank if unknown."""
         watcher = Watcher(board, dict.fromkeys(self._boards if board is None else [board]))
         self._watchers.add(watcher)
         try:
@@ -209,7 +209,7 @@ class Boards:
                 watcher.woken.set()
 
     def _remember(self, name: str) -> Board | None:
-        """Return a board's state; a new one takes a blank one's place if there is no other; None without any."""
+        """Return a board's state; at the limit a new board replaces a blank one, or is rejected with None."""
         if name not in self._boards:
             if len(self._boards) >= self._limit:
                 blank = self._find_blank()

@@ -13,7 +13,7 @@ from core.errors import SettingError
 
 
 class KeyScope(StrEnum):
-    """What a key opens."""
+    """The routes that a key opens."""
 
     BOARD = "board"  # messages, boards, events, metrics, the page
     OPENAI = "openai"  # /v1/chat/completions and /v1/models
@@ -28,7 +28,7 @@ class Key:
     digest: str
 
 
-OPEN = Key("anyone", frozenset(KeyScope), "")  # where no key is asked for
+OPEN = Key("anyone", frozenset(KeyScope), "")  # where no key is required
 
 
 def new_key(name: str, scopes: list[KeyScope]) -> tuple[str, str]:
@@ -47,7 +47,7 @@ def parse_keys(text: str) -> tuple[Key, ...]:
     """Read `name:scope+scope:sha256`, separated by spaces.
 
     Raises:
-        SettingError: a line is none of these, or a name comes twice.
+        SettingError: a key has another form, or a name occurs twice.
     """
     keys = tuple(_parse(part) for part in text.split())
     if len({key.name for key in keys}) < len(keys):
@@ -59,7 +59,7 @@ def find_key(keys: tuple[Key, ...], authorization: str) -> Key | None:
     """Return the key that an Authorization header carries, as Bearer, or as Basic's password (browsers)."""
     given = _digest(_secret(authorization))
     found = None
-    for key in keys:  # every one is compared, in constant time
+    for key in keys:  # compare all of them, each in constant time
         if hmac.compare_digest(key.digest, given):
             found = key
     return found
@@ -70,7 +70,7 @@ def _parse(part: str) -> Key:
     scopes = match[2].split("+") if match else []
     if not match or not set(scopes) <= set(KeyScope):
         raise SettingError(
-            f"{part[:20]!r}… is no key of SIGNBOARD_GATEWAY_KEYS.",
+            f"{part[:20]!r}… is not a valid key for SIGNBOARD_GATEWAY_KEYS.",
             "Write name:board+openai:sha256; `python -m gateway key NAME` prints such a line.",
         )
     return Key(match[1], frozenset(map(KeyScope, scopes)), match[3])

@@ -1,4 +1,4 @@
-"""The gateway's log: one JSON object a line to stdout, without texts and keys."""
+"""The gateway's log: one JSON object a line on stdout, without message texts or keys."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ LOG = logging.getLogger("signboard.gateway")
 
 
 def log_json() -> None:
-    """Set logging up for the process. A full disk must not stop a board."""
+    """Set up logging for the process. A full disk must not stop a board."""
     logging.raiseExceptions = False
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", timestamp=True))

@@ -1,4 +1,4 @@
-"""What Prometheus may know: counts and seconds, never texts or keys."""
+"""Prometheus metrics: counts and seconds, never message texts or keys."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
 
 
 class Metrics:
-    """One gateway's metrics, in a registry of their own."""
+    """One gateway's metrics, in their own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -26,7 +26,7 @@ class Metrics:
         )
 
     def gauge(self, name: str, text: str, read: Any) -> None:
-        """Add a number that is read when somebody looks."""
+        """Add a gauge whose value is read at every scrape."""
         Gauge(name, text, registry=self.registry).set_function(read)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
@@ -40,7 +40,7 @@ class Metrics:
         self._reject(message.rejected)
 
     def no_message(self, rejected: tuple[Any, ...]) -> None:
-        """Count the samples of a request that got none."""
+        """Count the samples of a request that got no message."""
         self._reject(rejected)
 
     def text(self) -> bytes:

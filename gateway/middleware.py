@@ -1,4 +1,4 @@
-"""The middleware before every route: request id, key, rate, size, headers, one log line. Plain ASGI: streams pass."""
+"""The middleware before every route: request id, key, rate, size, headers, one log line. Plain ASGI, for streams."""
 
 import asyncio
 import contextvars
@@ -30,14 +30,14 @@ SECURITY = {
     "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "cache-control": "no-store",
 }
-# Swagger UI starts by an inline script and draws its icons from data: addresses.
+# Swagger UI starts with an inline script and loads its icons from data: URLs.
 DOCS_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
 )
 
 
 class GatewayMiddleware:
-    """ASGI middleware: lets a request in, or answers it with a problem."""
+    """ASGI middleware: admits a request, or rejects it with a problem."""
 
     def __init__(self, app: ASGIApp, settings: GatewaySettings, metrics: Metrics, rates: "Rates") -> None:
         self._app = app
@@ -48,7 +48,7 @@ class GatewayMiddleware:
         self._deadline = settings.deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or answer it with a problem."""
+        """Admit a request, or reject it with a problem."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -67,21 +67,21 @@ class GatewayMiddleware:
                 raise
             await error.response(exchange.id)(scope, receive, exchange.send)
         except ClientDisconnect:
-            exchange.status = exchange.status or 499  # as nginx logs it: nobody is left to answer
-        except Exception:  # whatever it is, the caller gets a typed answer and the log the traceback
+            exchange.status = exchange.status or 499  # as nginx logs it: the caller has gone
+        except Exception:  # the caller gets a typed error, the log gets the traceback
             if exchange.status:
                 raise
-            LOG.exception("a fault of the gateway", extra={"request_id": exchange.id})
+            LOG.exception("unexpected error in the gateway", extra={"request_id": exchange.id})
             await ProblemError("internal").response(exchange.id)(scope, receive, exchange.send)
         finally:
             exchange.log(self._metrics)
             request_id.reset(token)
 
     def _key(self, path: str, headers: dict[bytes, str]) -> Key:
-        if not self._keys:  # open on loopback: a page from elsewhere must not get in by its own name. Not starlette's
-            # TrustedHostMiddleware: it answers plain text, without our error body
+        if not self._keys:  # open on loopback: a foreign page must not get in under its own host name. Not starlette's
+            # TrustedHostMiddleware: it answers in plain text, without our error body
             if re.sub(r":\d*$", "", headers.get(b"host", "")).strip("[]") not in LOOPBACK:
-                raise ProblemError("wrong_host", "Without keys it answers to names of loopback alone.")
+                raise ProblemError("wrong_host", "Without keys the gateway accepts only loopback's host names.")
             return OPEN
         if path in FREE:
             return OPEN
@@ -89,12 +89,12 @@ class GatewayMiddleware:
         if key is None:
             raise ProblemError("no_key", headers={"WWW-Authenticate": 'Basic realm="Signboard", charset="UTF-8"'})
         if path.startswith(DOCS) and KeyScope.BOARD not in key.scopes:
-            raise ProblemError("no_scope", f"It needs the scope {KeyScope.BOARD}.")
+            raise ProblemError("no_scope", f"This address needs the scope {KeyScope.BOARD}.")
         return key
 
 
 class Rates:
-    """How often each key may ask."""
+    """The rate limit of each key."""
 
     def __init__(self, limit: str) -> None:
         self._rate = parse(limit)
@@ -104,7 +104,7 @@ class Rates:
         """Count `cost` requests of a key.
 
         Raises:
-            ProblemError: it has none left.
+            ProblemError: the key exceeds its rate limit.
         """
         if cost < 1 or await self._limiter.hit(self._rate, key.name, cost=cost):
             return
@@ -114,7 +114,7 @@ class Rates:
 
 
 class Exchange:
-    """One request on its way: what is sent, and what is logged of it."""
+    """One request in progress: sends its answer and logs it."""
 
     def __init__(self, scope: Scope, send: Send, id_: str) -> None:
         self.id = id_
@@ -125,7 +125,7 @@ class Exchange:
         self._begin = time.perf_counter()
 
     async def send(self, message: Message) -> None:
-        """Send, with the headers that every answer carries."""
+        """Send a message, with the headers that every answer carries."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             extra = SECURITY | {"x-request-id": self.id}
@@ -157,12 +157,12 @@ class Exchange:
 
 
 def _id(given: str) -> str:
-    """Keep a caller's id if it can stand in a log; else make one."""
+    """Return the caller's id if it is safe to log, else a new one."""
     return given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
 
 
 def _limited(receive: Receive, headers: dict[bytes, str], size: int, seconds: float) -> Receive:
-    """Return a `receive` that refuses a body of more than `size` bytes, announced or not, or that takes too long."""
+    """Return a `receive` that rejects a body over `size` bytes, announced or not, or slower than `seconds`."""
     announced = headers.get(b"content-length", "0")
     if announced.isdigit() and int(announced) > size:
         raise ProblemError("too_large", f"More than {size} bytes.")
@@ -171,13 +171,13 @@ def _limited(receive: Receive, headers: dict[bytes, str], size: int, seconds: fl
 
     async def limited() -> Message:
         nonlocal read, more
-        if not more:  # what waits now waits for the caller to hang up
+        if not more:  # the body is complete: what comes next is the disconnect
             return await receive()
         try:
             async with asyncio.timeout_at(end):
                 message = await receive()
-        except TimeoutError as error:  # FastAPI lets only its own kind of exception out of reading a body
-            raise HTTPException(408, f"The request was not here after {seconds:g} s.") from error
+        except TimeoutError as error:  # FastAPI passes on only its own exceptions from reading a body
+            raise HTTPException(408, f"The request did not arrive within {seconds:g} s.") from error
         read += len(message.get("body", b""))
         more = message.get("more_body", False)
         if read > size:

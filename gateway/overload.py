@@ -1,4 +1,4 @@
-"""What keeps an overloaded or broken model from taking the gateway down: a bounded queue and a circuit breaker."""
+"""Protect the gateway from an overloaded or broken model: a bounded queue and a circuit breaker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,7 +9,7 @@ from gateway.log import LOG
 
 
 class Busy(ServiceError):
-    """As many requests wait already as may wait."""
+    """The queue is full."""
 
 
 class ModelDown(ServiceError):
@@ -17,7 +17,7 @@ class ModelDown(ServiceError):
 
 
 class Queue:
-    """Admit `running` at once, let `waiting` wait, refuse the rest at once."""
+    """Admit `running` requests concurrently, let `waiting` wait, reject the rest immediately."""
 
     def __init__(self, running: int, waiting: int) -> None:
         self._slots = asyncio.Semaphore(running)
@@ -30,17 +30,17 @@ class Queue:
         """Hold one slot; wait for it `seconds` at most.
 
         Raises:
-            Busy: too many wait.
-            ServerTimeout: none came free in time.
+            Busy: the queue is full.
+            ServerTimeout: no slot became free in time.
         """
         if self._slots.locked() and self.waiting >= self._allowed:
-            raise Busy(f"{self.waiting} requests are waiting already.", "Ask again in a few seconds.")
+            raise Busy(f"{self.waiting} requests are waiting already.", "Retry in a few seconds.")
         self.waiting += 1
         try:
             async with asyncio.timeout(seconds):
                 await self._slots.acquire()
         except TimeoutError as error:
-            raise ServerTimeout(f"No turn came within {seconds:g} s.", "Ask for less at once.") from error
+            raise ServerTimeout(f"No slot became free within {seconds:g} s.", "Send fewer requests at once.") from error
         finally:
             self.waiting -= 1
         self.running += 1
@@ -54,7 +54,7 @@ class Queue:
 class Breaker:
     """Open after `failures` model failures in a row; while open, one probe at a time asks whether the model is back.
 
-    No caller's request is used to try: the probe is a one-token request of our own.
+    No caller's request serves as a probe: the probe is a one-token request of the gateway's own.
     """
 
     def __init__(self, probe: Callable[[], Awaitable[object]], failures: int, seconds: float) -> None:
@@ -66,26 +66,24 @@ class Breaker:
 
     @property
     def open(self) -> bool:
-        """Requests are refused."""
+        """Whether requests are rejected."""
         return self._probing is not None
 
     def refuse(self) -> None:
-        """Do nothing while closed.
+        """Reject the request unless the breaker is closed.
 
         Raises:
             ModelDown: the breaker is open.
         """
         if self.open:
-            raise ModelDown(
-                "The model does not answer; the gateway keeps asking whether it is back.", "Ask again soon."
-            )
+            raise ModelDown("The model does not answer; the gateway keeps probing it.", "Retry in a few seconds.")
 
     @asynccontextmanager
     async def guard(self, counted: type[ServiceError] = ServiceError) -> AsyncIterator[None]:
-        """Refuse, or count how the request ends.
+        """Reject the request, or count its outcome.
 
         Args:
-            counted: which failures are the model's.
+            counted: the errors that count as the model's failures.
 
         Raises:
             ModelDown: the breaker is open.
@@ -100,19 +98,19 @@ class Breaker:
         self._failed = 0
 
     def trip(self) -> None:
-        """Open at once: somebody saw that the model is down."""
+        """Open immediately: a caller's request found the model down."""
         if not self.open:
             self._probing = asyncio.create_task(self._until_back())
 
     async def close(self) -> None:
-        """End the probing."""
+        """Stop probing."""
         if self._probing:
             self._probing.cancel()
             with suppress(asyncio.CancelledError):
                 await self._probing
 
     def count(self, error: ServiceError) -> None:
-        """Note a failure of the model."""
+        """Count a failure of the model."""
         if isinstance(error, Busy | ModelDown):
             return
         self._failed += 1
@@ -127,7 +125,7 @@ class Breaker:
                 break
             except ServiceError:
                 continue
-            except Exception:  # whatever it is, a breaker that never asks again would be worse
+            except Exception:  # any error: a breaker that stops probing would be worse
                 LOG.exception("the probe failed unexpectedly")
         self._failed = 0
         self._probing = None

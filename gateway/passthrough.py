@@ -1,4 +1,4 @@
-"""The SDK's two routes, passed on byte by byte. What comes back is unchecked: `AsyncSignboardClient` checks."""
+"""Two OpenAI routes, forwarded byte by byte. Answers are unchecked here; `AsyncSignboardClient` checks them."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -15,11 +15,11 @@ from gateway.overload import Breaker, Queue
 from gateway.problems import ProblemError
 from gateway.settings import GatewaySettings
 
-PASSED_ON = ("content-type",)  # of vLLM's headers; its others are about its own connection
+PASSED_ON = ("content-type",)  # of vLLM's headers; the others concern its own connection
 
 
 class TimedStream(StreamingResponse):
-    """A stream that is cut at its deadline, even if its reader does not read."""
+    """A stream that is cut at its deadline, even if its reader stalls."""
 
     def __init__(self, *arguments: Any, end: float, held: AsyncExitStack) -> None:
         super().__init__(*arguments)
@@ -27,7 +27,7 @@ class TimedStream(StreamingResponse):
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until done, or break the connection off."""
+        """Send the whole stream, or close the connection at the deadline."""
         try:
             async with asyncio.timeout_at(self._end):
                 await super().__call__(scope, receive, send)
@@ -36,12 +36,12 @@ class TimedStream(StreamingResponse):
 
 
 class Passthrough:
-    """A client of vLLM that looks only at the status.
+    """A client of vLLM that forwards answers and reads only their status.
 
     Args:
         settings: the gateway's.
-        queue: of its own, apart from the boards': callers of the SDK's routes cannot keep a board waiting.
-        breaker: the one of all requests to the model.
+        queue: separate from the boards' queue, so that callers of the OpenAI routes cannot delay a board.
+        breaker: shared by all requests to the model.
     """
 
     def __init__(self, settings: GatewaySettings, queue: Queue, breaker: Breaker) -> None:
@@ -57,20 +57,20 @@ class Passthrough:
         await self._http.aclose()
 
     async def forward(self, request: Request, path: str) -> Response:
-        """Return vLLM's answer; a stream is passed on while it comes.
+        """Return vLLM's answer; a stream is forwarded as it arrives.
 
         Raises:
-            ServiceError: vLLM is down, fails or is too slow, or too much is asked of it.
+            ServiceError: vLLM is down, fails, is too slow or overloaded.
         """
         end = asyncio.get_running_loop().time() + self._deadline
-        # Another site's page can send anything but this type without being asked first.
+        # A browser lets another site's page send this type only after a CORS preflight; others need none.
         if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != "application/json":
             raise ProblemError("bad_input", "The content type is not application/json.")
         body = await request.body()
         self._breaker.refuse()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._queue.turn(self._deadline))
-            # What a caller asks for may be slow or make vLLM fail; only a vLLM that is gone is down for all.
+            # A caller's own request may be slow or make vLLM fail; only an unreachable vLLM is down for everybody.
             async with self._breaker.guard(ServerUnavailable):
                 answer = await self._send(request.method, path, body, stack, end)
             headers = {name: answer.headers[name] for name in PASSED_ON if name in answer.headers}
@@ -91,7 +91,7 @@ class Passthrough:
         except (TimeoutError, httpx.TimeoutException) as error:
             raise ServerTimeout(f"The model gave no answer within {self._deadline:g} s.") from error
         except (httpx.HTTPError, httpx.StreamError) as error:
-            raise ServerUnavailable("The model's server cannot be reached, or hung up.") from error
+            raise ServerUnavailable("The model's server cannot be reached, or closed the connection.") from error
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             raise ServerFailed(f"The model's server answered {answer.status_code}.")
         return answer

@@ -14,26 +14,26 @@ RETRY_AFTER = 2  # seconds, where nothing better is known
 
 # code → status, Korean, English
 KINDS: dict[str, tuple[int, str, str]] = {
-    "bad_input": (422, "요청을 읽을 수 없습니다", "The request cannot be used"),
-    "bad_reading": (422, "기온 값을 쓸 수 없습니다", "A temperature cannot be used"),
-    "too_many_boards": (422, "전광판이 너무 많습니다", "There are too many boards"),
+    "bad_input": (422, "요청 형식이 올바르지 않습니다", "The request cannot be used"),
+    "bad_reading": (422, "기온 값이 올바르지 않습니다", "A temperature cannot be used"),
+    "too_many_boards": (422, "전광판을 더 추가할 수 없습니다", "There are too many boards"),
     "no_key": (401, "API 키가 없거나 맞지 않습니다", "The API key is missing or wrong"),
-    "no_scope": (403, "이 키로는 쓸 수 없는 기능입니다", "The API key does not open this"),
-    "not_found": (404, "그런 주소나 전광판이 없습니다", "There is no such address or board"),
-    "wrong_host": (421, "이 이름으로는 접속할 수 없습니다", "The gateway does not answer to this name"),
-    "wrong_method": (405, "이 주소에서 쓸 수 없는 메서드입니다", "The address does not take this method"),
-    "too_slow": (408, "요청이 너무 늦게 도착합니다", "The request came too slowly"),
+    "no_scope": (403, "이 키에는 해당 권한이 없습니다", "The API key lacks the scope for this address"),
+    "not_found": (404, "주소 또는 전광판을 찾을 수 없습니다", "There is no such address or board"),
+    "wrong_host": (421, "이 호스트 이름으로는 접속할 수 없습니다", "The gateway does not accept this host name"),
+    "wrong_method": (405, "이 주소에서 쓸 수 없는 메서드입니다", "The address does not allow this method"),
+    "too_slow": (408, "요청이 제때 도착하지 않았습니다", "The request arrived too slowly"),
     "too_large": (413, "요청이 너무 큽니다", "The request is too large"),
-    "too_many": (429, "요청이 너무 잦습니다", "There are too many requests"),
+    "too_many": (429, "요청 한도를 넘었습니다", "There are too many requests"),
     "no_message": (
         502,
-        "모델이 검사를 통과한 문구를 쓰지 못했습니다",
+        "검사를 통과한 문구를 얻지 못했습니다",
         "The model wrote no message that passed the checks",
     ),
     "model_down": (503, "모델 서버가 응답하지 않습니다", "The model does not answer"),
     "busy": (503, "대기 중인 요청이 너무 많습니다", "Too many requests are waiting"),
     "deadline": (504, "제한 시간 안에 문구를 만들지 못했습니다", "There was no message before the deadline"),
-    "internal": (500, "게이트웨이 내부 오류입니다", "The gateway itself failed"),
+    "internal": (500, "게이트웨이 내부 오류가 발생했습니다", "The gateway itself failed"),
 }
 
 
@@ -51,12 +51,12 @@ class ProblemDetails(BaseModel):
 
 @dataclass
 class ProblemError(Exception):
-    """An error that knows its code.
+    """An error with a code.
 
     Args:
         code: one of `KINDS`.
         detail: what went wrong this time, in English.
-        headers: to be sent with it.
+        headers: extra headers of the response.
     """
 
     code: str
@@ -77,7 +77,7 @@ class ProblemError(Exception):
         )
 
     def response(self, request_id: str = "") -> JSONResponse:
-        """Return the answer of a request that failed."""
+        """Return the response to a request that failed."""
         body = self.body(request_id)
         headers = dict(self.headers)
         if body.status == 503:
@@ -86,10 +86,10 @@ class ProblemError(Exception):
 
 
 def problem_of(error: BaseException) -> ProblemError:
-    """Return the problem that an error of our own tree is to a caller."""
+    """Return the problem that callers get for an error of our own tree."""
     if isinstance(error, ProblemError):
         return error
-    if isinstance(error, MessageError):  # without the rejected text: what failed its checks is shown to nobody
+    if isinstance(error, MessageError):  # without the rejected text: nobody may see a text that failed its checks
         reasons = sorted({str(found.problem) for sample in error.rejected for found in sample.problems})
         return ProblemError("no_message", f"{len(error.rejected)} samples were rejected: {', '.join(reasons)}.")
     detail = error.what if isinstance(error, SignboardError) else ""
@@ -108,7 +108,7 @@ def problem_of(error: BaseException) -> ProblemError:
 
 
 def documented(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI entry of an address' problems."""
+    """Return the OpenAPI entry for a route's problems."""
     statuses = sorted({KINDS[code][0] for code in codes})
     return {
         status: {

@@ -1,4 +1,4 @@
-"""Run the gateway with uvicorn: bounded input, a graceful end on SIGTERM."""
+"""Run the gateway with uvicorn: bounded input, a graceful shutdown on SIGTERM."""
 
 import signal
 import sys
@@ -13,14 +13,14 @@ from gateway.settings import CONNECTIONS, HEADER_BYTES, GatewaySettings
 
 
 def run_gateway(settings: GatewaySettings) -> None:
-    """Serve until SIGTERM or Ctrl-C; running requests may end within their deadline.
+    """Serve until SIGTERM or Ctrl-C; running requests may finish within their deadline.
 
     Raises:
         ServiceError: the port is taken, or the server could not start.
     """
     check_port(settings.host, settings.port)
     log_json()
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again after its graceful end
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again after its graceful shutdown
         signal.signal(number, lambda _number, _frame: sys.exit(0))
     config = uvicorn.Config(
         create_app(settings),
@@ -31,7 +31,7 @@ def run_gateway(settings: GatewaySettings) -> None:
         server_header=False,
         date_header=True,
         timeout_graceful_shutdown=int(settings.deadline) + 2,
-        http="h11",  # httptools takes headers without end
+        http="h11",  # httptools accepts headers of any size
         h11_max_incomplete_event_size=HEADER_BYTES,
         ws="none",
         limit_concurrency=CONNECTIONS,

@@ -1,4 +1,4 @@
-"""The gateway's settings: environment or `.env`, prefix SIGNBOARD_GATEWAY_ (the sign has one of its own)."""
+"""The gateway's settings: environment or `.env`, prefix SIGNBOARD_GATEWAY_ (except SIGNBOARD_SIGN)."""
 
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -22,7 +22,7 @@ PING_SECONDS = 3.0  # for the one-token request of probe and health; a hung ping
 
 
 class GatewaySettings(BaseSettings):
-    """Where the gateway listens, whom it lets in, and how much it takes on."""
+    """The gateway's address, keys, model and limits."""
 
     model_config = SettingsConfigDict(
         env_prefix="SIGNBOARD_GATEWAY_", env_file=".env", extra="ignore", populate_by_name=True, env_ignore_empty=True
@@ -32,7 +32,7 @@ class GatewaySettings(BaseSettings):
     port: int = Field(default=8080, ge=1, le=65535)
     model_url: str = "http://127.0.0.1:8000/v1"
     model_name: str = "signboard"
-    fingerprint: str | None = None  # of the prompt; None trusts what vLLM announces
+    fingerprint: str | None = None  # of the prompt; None accepts the one that vLLM announces
 
     keys: str = ""  # name:scopes:sha256, separated by spaces; `python -m gateway key` makes one
     rate_limit: str = "3000/minute"  # per key
@@ -40,16 +40,16 @@ class GatewaySettings(BaseSettings):
     cors_origins: str = ""  # separated by spaces; empty: none
 
     deadline: float = Field(default=10, gt=0)  # seconds from the request to its answer
-    running: int = Field(default=32, ge=1)  # messages asked of the model at once
-    waiting: int = Field(default=128, ge=0)  # requests that may wait for that; more are refused at once
+    running: int = Field(default=32, ge=1)  # messages requested from the model concurrently
+    waiting: int = Field(default=128, ge=0)  # requests that may wait for a slot; more are rejected immediately
     failures: int = Field(default=5, ge=1)  # model failures in a row that open the breaker
     probe_seconds: float = Field(default=1, gt=0)  # between probes of a model that is down
-    health_seconds: float = Field(default=2, ge=0)  # how long an answer of /health is kept
+    health_seconds: float = Field(default=2, ge=0)  # for which a result of /health is cached
 
     sign: str = Field(default="20x2", validation_alias="SIGNBOARD_SIGN")
     max_age: float = Field(default=6 * 3600, gt=0)  # seconds until a message is stale
-    timezone: str = "Asia/Seoul"  # at its midnight "yesterday" changes, so every board blanks
-    boards: int = Field(default=1000, ge=1)  # boards that are remembered
+    timezone: str = "Asia/Seoul"  # at its midnight "yesterday" changes, so every board goes blank
+    boards: int = Field(default=1000, ge=1)  # boards to remember
     ai_mark: bool = True  # the page says that an AI wrote the message
 
     @field_validator("sign")
@@ -76,20 +76,20 @@ class GatewaySettings(BaseSettings):
 
     @property
     def parsed_keys(self) -> tuple[Key, ...]:
-        """The keys; none means that whoever reaches the port is let in."""
+        """The keys; without any, every caller that reaches the port is admitted."""
         return parse_keys(self.keys)
 
     @property
     def parsed_sign(self) -> Sign:
-        """The sign that must have room for the message."""
+        """The sign that messages must fit."""
         return Sign.parse(self.sign)
 
 
 def read_gateway_settings(**given: Any) -> GatewaySettings:
-    """Read the settings; options that are given come first.
+    """Read the settings; the options given here override them.
 
     Raises:
-        SettingError: a variable has no usable value, or the gateway would be open to a network without keys.
+        SettingError: a variable has an unusable value, or the gateway would be open to a network without keys.
     """
     try:
         settings = GatewaySettings(**{key: value for key, value in given.items() if value is not None})

@@ -1,4 +1,4 @@
-"""From a reading to a checked message: one deadline, the queue, the breaker, and one request for twin readings."""
+"""From a reading to a checked message: one deadline, the queue, the breaker, and one request for identical readings."""
 
 import asyncio
 import time
@@ -19,7 +19,7 @@ Twin = tuple[str, Reading, float | None]  # board, reading, sampling temperature
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A checked message, and why the board that was named does not show it (None: it does, or none was named)."""
+    """A checked message, and why the named board does not show it (None: it does, or no board was named)."""
 
     message: SignMessage
     not_shown: NotShown | None = None
@@ -27,19 +27,19 @@ class Written:
 
 @dataclass(slots=True)
 class Pending:
-    """A message that is being written for a board; `ticket` is the youngest of the readings that wait for it."""
+    """A message in progress for a board; `ticket` belongs to the newest of the readings that wait for it."""
 
     ticket: Ticket
     task: asyncio.Task[Written]
 
 
 def new_client(settings: GatewaySettings) -> AsyncSignboardClient:
-    """Return the client with which the gateway asks the model."""
+    """Return the gateway's client of the model."""
     return AsyncSignboardClient(
         settings.model_url,
         model=settings.model_name,
         deadline=settings.deadline,
-        patience=settings.deadline / 3,  # or a connection that went dead would hold its turn until the deadline
+        patience=settings.deadline / 3,  # or a dead connection would hold its slot until the deadline
         fingerprint=settings.fingerprint,
         sign=settings.parsed_sign,
         http_client=openai.DefaultAioHttpClient(trust_env=False),
@@ -52,11 +52,11 @@ async def ping(client: AsyncSignboardClient, settings: GatewaySettings) -> str:
 
 
 class Health:
-    """Whether the model answers, asked at most every `health_seconds`.
+    """The model's health, checked at most every `health_seconds`.
 
     Args:
         settings: the gateway's.
-        client: asks the model.
+        client: sends the one-token requests.
         breaker: counts the failures.
     """
 
@@ -72,9 +72,9 @@ class Health:
         """Return the model's fingerprint after a one-token answer.
 
         Raises:
-            ServiceError: it did not answer.
+            ServiceError: the model did not answer.
         """
-        async with self._lock:  # however many ask, the model is asked once
+        async with self._lock:  # one request to the model for all concurrent callers
             if self._asked_at is None or time.monotonic() - self._asked_at > self._settings.health_seconds:
                 try:
                     self._last = await ping(self._client, self._settings)
@@ -92,10 +92,10 @@ class Writer:
 
     Args:
         settings: the gateway's.
-        client: asks the model, and checks.
-        boards: where messages are shown.
-        queue: bounds what is asked at once.
-        breaker: refuses while the model is down.
+        client: requests samples and checks them.
+        boards: show the messages.
+        queue: bounds the concurrent requests.
+        breaker: rejects requests while the model is down.
         metrics: counts samples.
     """
 
@@ -117,7 +117,7 @@ class Writer:
         self._pending: dict[Twin, Pending] = {}
 
     async def close(self) -> None:
-        """Let the running requests end."""
+        """Wait until the running requests end."""
         await asyncio.gather(*(pending.task for pending in self._pending.values()), return_exceptions=True)
 
     async def write(self, reading: Reading, board: str | None, temperature: float | None, request_id: str) -> Written:
@@ -125,7 +125,7 @@ class Writer:
 
         Raises:
             MessageError: no sample passed the checks.
-            ServiceError: the model is down, too slow, or too much is asked of it.
+            ServiceError: the model is down, too slow or overloaded.
             TooManyBoards: the board is new and there is no room.
         """
         if board is None:
@@ -151,7 +151,7 @@ class Writer:
         async with self._queue.turn(self._deadline):
             left = end - time.monotonic()
             if left <= 0:
-                raise ServerTimeout("The request waited until its deadline.", "Ask for less at once.")
+                raise ServerTimeout("The request waited until its deadline.", "Send fewer requests at once.")
             # A request that waited long and then ran out of time says more about the queue than about the model.
             async with self._breaker.guard(ServiceError if left > self._deadline / 2 else ServerUnavailable):
                 try:

@@ -1,4 +1,4 @@
-"""Read a PEFT LoRA adapter from disk as weight deltas, without PEFT; refuse what a plain fold cannot express."""
+"""Read a PEFT LoRA adapter from disk as weight deltas, without PEFT; reject features that a fold cannot express."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from core.errors import ArtefactError
 
 TOKENS = re.compile(r"base_model\.model\.(?P<module>.+)\.token_adapter\.trainable_tokens_delta")
 KEY = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
-# Settings under which W + (alpha/r)·B·A would not be what PEFT computes.
+# Settings with which PEFT computes something other than W + (alpha/r)·B·A.
 UNSUPPORTED = (
     "alora_invocation_tokens",
     "alpha_pattern",
@@ -30,7 +30,7 @@ UNSUPPORTED = (
 
 @dataclass(frozen=True)
 class Adapter:
-    """What an adapter changes, by weight name.
+    """An adapter's changes, by weight name.
 
     LoRA factors A (r, in) and B (out, r), fp32; and whole rows of the embedding and the head, for tokens that were
     added to the vocabulary.
@@ -49,7 +49,7 @@ class Adapter:
         """Return a weight with its changes: W + (alpha/r)·B·A in fp32, rounded once to `dtype`.
 
         Raises:
-            ArtefactError: the adapter's shapes are not the weight's.
+            ArtefactError: the adapter's shapes do not match the weight's.
         """
         if name in self.rows:
             ids, rows = self.rows[name]

@@ -22,7 +22,7 @@ def calibration_rows(jsonl: Path, checkpoint: Path, count: int) -> list[list[int
 
 
 def calibration_blocks(text: Path, checkpoint: Path, settings: QuantizeSection) -> list[list[int]]:
-    """Return token ids of any text, a block each: what calibrating on something else than one's own rows costs."""
+    """Return the token ids of any text in blocks: a comparison for calibrating on the training rows."""
     ids = load_tokenizer(checkpoint)(text.read_text(encoding="utf-8"))["input_ids"]
     size = settings.calibration_length
     return [ids[start : start + size] for start in range(0, len(ids), size)][: settings.calibration_rows]
@@ -32,7 +32,7 @@ def quantize(merged: Path, calibration: list[list[int]], target: Path, settings:
     """Quantize a 16-bit checkpoint to AWQ into the folder `target`.
 
     Raises:
-        StageError: too few calibration tokens for one block, or the backend wrote something else than AWQ.
+        StageError: the calibration tokens do not fill one block, or the backend's output is not the requested AWQ.
     """
     if sum(map(len, calibration)) < settings.calibration_length:
         raise StageError("The calibration rows do not fill one block.", "Raise quantize.calibration_rows.")
@@ -49,7 +49,7 @@ def quantize(merged: Path, calibration: list[list[int]], target: Path, settings:
 
 
 def _run_autoawq(merged: Path, calibration: list[list[int]], target: Path, settings: QuantizeSection) -> None:
-    # Recorded, not shown: it is deprecated upstream and says so at every import, whatever the filters.
+    # Recorded, not shown: AutoAWQ is deprecated upstream and warns at every import, whatever the filters.
     with warnings.catch_warnings(record=True):
         from awq import AutoAWQForCausalLM
     tokenizer = load_tokenizer(merged)

@@ -1,6 +1,6 @@
-"""The AWQ GEMM format read back by hand: packed int4 to plain weights, and plain round-to-nearest for comparison.
+"""Read the AWQ GEMM format back: packed int4 to plain weights; and plain round-to-nearest, for comparison.
 
-By hand on purpose: a proof with AutoAWQ's own unpacking would not notice a layout that only AutoAWQ understands.
+Written by hand on purpose: a proof with AutoAWQ's own unpacking would miss a layout that only AutoAWQ understands.
 Source of the layout: AutoAWQ's packing (eight 4-bit values per int32, interleaved 0 2 4 6 1 3 5 7).
 """
 

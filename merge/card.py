@@ -1,4 +1,4 @@
-"""The model card: README.md in a checkpoint, written from the manifests of everything that it was made from."""
+"""The model card: a checkpoint's README.md, written from the manifests of everything that it was made from."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipeline.recipe import Recipe
 
 ORDER = ("data", "base", "adapter", "dpo", "merged", "awq")
 KIND = {"merged": "16 bit, LoRA folded in", "awq": "4-bit AWQ"}
-# What each stage measured, in the card's words.
+# The stages' measurements, with their names in the card.
 MEASURED = {
     "validation_loss_before": "validation loss before training",
     "validation_loss": "validation loss after training",
@@ -37,11 +37,11 @@ def write_card(folder: Path, stage: str, recipe: Recipe, before: list[Manifest],
     """Write the card of a checkpoint that is about to be published.
 
     Args:
-        folder: the checkpoint, whole but for its card and its manifest.
+        folder: the checkpoint, complete except for its card and its manifest.
         stage: `merged` or `awq`.
         recipe: the run.
-        before: manifests of the artefacts it was made from; theirs of what came before are taken from them.
-        results: what the stage measured.
+        before: manifests of the artefacts it was made from; they carry the manifests of earlier ones.
+        results: the stage's measurements.
     """
     from huggingface_hub import ModelCardData
 
@@ -58,8 +58,8 @@ def write_card(folder: Path, stage: str, recipe: Recipe, before: list[Manifest],
 ---
 # Signboard · {recipe.name} · {KIND[stage]}
 
-Writes one short Korean message for a park's LED signboard from yesterday's and today's temperature. 공원 전광판에 띄울
-짧은 메시지를 어제와 오늘의 기온으로 씁니다.
+Writes one short Korean message for a park's LED signboard from yesterday's and today's temperature.
+어제와 오늘의 기온으로 공원 전광판에 표출할 짧은 문구를 씁니다.
 
 **Base**: `{recipe.base.path.name}`, whose licence applies. **Made by** `python -m merge all`; versions and hashes of
 every step are in `manifest.json`, and `python -m serve` checks them before it starts.

@@ -25,12 +25,12 @@ def fold_checkpoint(base: Path, adapter: Adapter, target: Path, *, nf4: bool = F
 
     Args:
         base: a checkpoint in Llama layout, 16 bit.
-        adapter: what is folded in.
+        adapter: the adapter to fold in.
         target: an empty folder.
         nf4: fold into the base as QLoRA saw it, its linear weights rounded to NF4 and back.
 
     Raises:
-        ArtefactError: the adapter has weights which the base lacks, or of another shape.
+        ArtefactError: the adapter changes weights that the base lacks, or that have another shape there.
     """
     left = adapter.names
     shards = weight_files(base)

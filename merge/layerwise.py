@@ -1,6 +1,6 @@
 """Run a Llama checkpoint layer by layer in fp32: one layer and a few rows in memory, whatever the model's size.
 
-The proofs of this room need exact log-probabilities of a few dozen rows, of models larger than the machine's memory.
+The proofs need exact log-probabilities of a few dozen rows, for models larger than the machine's memory.
 """
 
 from pathlib import Path
@@ -27,11 +27,11 @@ TokenRow = tuple[list[int], int]  # token ids, and how many of them are the prom
 
 
 class Streamed:
-    """A model whose weights are read when their layer is due.
+    """A model that reads each layer's weights only when it runs that layer.
 
     Args:
         folder: a checkpoint folder, for its config.
-        weights: where the tensors come from.
+        weights: the source of the tensors.
         adapter: a PEFT adapter folder; PEFT itself computes it, unmerged, beside each layer.
     """
 

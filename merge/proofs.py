@@ -1,7 +1,7 @@
 """Proofs on held-out rows: merged against base + adapter, AWQ against merged and against round-to-nearest.
 
-Everything is computed in fp32, layer by layer, so that a model larger than memory can be proven too; losses are nats
-per completion token.
+All computations are fp32, layer by layer, so that a model larger than memory can be proven too; losses are nats per
+completion token.
 """
 
 import json
@@ -45,7 +45,7 @@ class HeldOut:
 
 
 def losses_of_folds(base: Path, adapter: Path, held_out: HeldOut) -> dict[str, float]:
-    """Return the losses of a QLoRA adapter as trained, on the NF4 base, and folded in either way."""
+    """Return the losses of a QLoRA adapter: as trained, on the NF4 base, and after each of the two folds."""
     plain, change = Checkpoint(base), read_adapter(adapter)
     rounded = through_nf4(plain)
 
@@ -65,7 +65,7 @@ def compare_fold(base: Path, adapter: Path, merged: Path, held_out: HeldOut, *, 
     Args:
         base: the 16-bit base.
         adapter: the PEFT adapter.
-        merged: what came out of the fold.
+        merged: the folded checkpoint.
         held_out: the rows.
         nf4: the adapter was folded into the base rounded to NF4 and back.
     """

@@ -1,4 +1,4 @@
-"""The `merged` and `awq` stages: build, prove, publish only what passes.
+"""The `merged` and `awq` stages: build, prove, publish only a checkpoint that passes.
 
 Torch is imported only when there is something to do.
 """
@@ -22,7 +22,7 @@ MERGED_FORMAT = AWQ_FORMAT = 4  # see run_stage
 
 
 def run_fold(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
-    """Fold the adapter into the base; return the manifest and whether it was done now."""
+    """Fold the adapter into the base; return the manifest and whether it is new."""
     run = recipe.folder
 
     def fill(folder: Path) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def run_fold(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         losses = losses_of_folds(base, adapter, held_out) if recipe.train.load_in_4bit else {}
         way = choose_fold(recipe.merge.fold, losses)
         found = fold_checkpoint(base, read_adapter(adapter), folder, nf4=way == "nf4")
-        # 2. What a bare call gets travels in the checkpoint; its tokens are those that the adapter was trained on.
+        # 2. Ship a bare call's defaults in the checkpoint, and prove that it reads rows as the tokens of training.
         ship_behaviour(folder, recipe.generation)
         prove_prompt(adapter, run / "data", folder)
         # 3. Publish only a fold that computes what base + adapter compute.
@@ -64,7 +64,7 @@ def run_fold(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
 
 
 def run_quantize(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
-    """Quantize the merged checkpoint to AWQ; return the manifest and whether it was done now."""
+    """Quantize the merged checkpoint to AWQ; return the manifest and whether it is new."""
     run, settings = recipe.folder, recipe.quantize
 
     def fill(folder: Path) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def run_quantize(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool
         else:
             rows = calibration_rows(run / "data" / "train.jsonl", run / "merged", settings.calibration_rows)
         quantize(run / "merged", rows, folder, settings)
-        # 2. The merged checkpoint's behaviour, file by file.
+        # 2. Copy the merged checkpoint's behaviour, file by file.
         for name in TOKENIZER_FILES:  # the backend rewrites or drops some of them
             if (run / "merged" / name).exists():
                 shutil.copyfile(run / "merged" / name, folder / name)
@@ -105,16 +105,16 @@ def run_quantize(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool
 
 
 def choose_fold(wanted: Fold, losses: dict[str, float]) -> Fold:
-    """Return how to fold: as the recipe says, or as loses less for a QLoRA adapter."""
+    """Return the fold to use: the recipe's or, for a QLoRA adapter with `better`, the one with the lower loss."""
     if wanted != "better":
         return wanted
     return "nf4" if losses and losses["loss_fold_nf4"] < losses["loss_fold_16bit"] else "16bit"
 
 
 def ship_behaviour(folder: Path, generation: GenerationSection) -> None:
-    """Write what a bare call gets into the checkpoint: sampling defaults, and where an answer ends.
+    """Write a bare call's defaults into the checkpoint: sampling settings, and the tokens that end an answer.
 
-    One end-of-turn id stands everywhere, the tokenizer's; generation also stops at every other end that the base's
+    Every file gets the tokenizer's end-of-turn id; generation also stops at every other end token that the base's
     files name, such as its end of text.
     """
     from training.tokenization import load_tokenizer
@@ -130,10 +130,10 @@ def ship_behaviour(folder: Path, generation: GenerationSection) -> None:
 
 
 def prove_prompt(trained: Path, data: Path, folder: Path) -> None:
-    """Check that a checkpoint's tokenizer makes the same tokens of every training row as TRL did, and write the record.
+    """Check that a checkpoint's tokenizer reads every training row as the tokens that TRL saw, and write the record.
 
     Raises:
-        StageError: it does not.
+        StageError: the tokens differ.
     """
     from training.tokenization import load_tokenizer, prompt_record, row_ids
 
@@ -148,10 +148,10 @@ def prove_prompt(trained: Path, data: Path, folder: Path) -> None:
 
 
 def refuse_lossy(proof: dict[str, float], settings: QuantizeSection) -> None:
-    """Refuse a quantized checkpoint that lost quality.
+    """Reject a quantized checkpoint that lost quality.
 
     Raises:
-        StageError: worse than plain round-to-nearest, or the held-out loss rose too much.
+        StageError: AWQ is worse than plain round-to-nearest, or raises the held-out loss too much.
     """
     if proof["loss_awq"] > proof["loss_round_to_nearest"] * settings.max_over_rounding:
         raise StageError(

@@ -1,6 +1,6 @@
-"""Where a model's weights come from, one tensor at a time: a checkpoint, a fold, a rounding.
+"""Sources of a model's weights, one tensor at a time: a checkpoint, a fold, a rounding.
 
-`Weights` maps a tensor's Llama name to its values. What is not asked for is never in memory.
+`Weights` maps a tensor's Llama name to its values. Only requested tensors are in memory.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ NF4_BLOCK = 64  # QLoRA's and bitsandbytes' default: weights that share a scale
 
 
 def is_quantized(name: str) -> bool:
-    """Say whether 4-bit methods quantize a tensor: the layers' linear weights, not embeddings, norms or head."""
+    """Return whether 4-bit methods quantize a tensor: the layers' linear weights, not embeddings, norms or head."""
     return name.endswith("_proj.weight")
 
 
@@ -34,7 +34,7 @@ class Checkpoint:
         """Read a tensor.
 
         Raises:
-            ArtefactError: the checkpoint has none of this name.
+            ArtefactError: the checkpoint has no tensor of this name.
         """
         if name not in self._files:
             raise ArtefactError(f"The checkpoint has no {name}.", "Copy the whole checkpoint again.")

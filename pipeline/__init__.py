@@ -1,1 +1,1 @@
-"""How a stage runs: recipes in, artefacts with manifests out, the graph of stages, the verdict on the last one."""
+"""The stage machinery: recipes in, artefacts with manifests out; the stage graph and the verdict's check."""

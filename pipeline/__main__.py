@@ -8,18 +8,18 @@ import typer
 from pipeline.cli import new_app, run_app, show_table
 from pipeline.manifest import verify
 
-app = new_app("Check artefacts, wherever they were copied to.")
+app = new_app("Verify artefacts, here or wherever they were copied.")
 
 
 @app.command("verify")
 def verify_command(
-    folder: Annotated[Path, typer.Argument(help="An artefact, e.g. runs/kormo-10b/awq, wherever it was copied to.")],
+    folder: Annotated[Path, typer.Argument(help="An artefact's folder, e.g. runs/kormo-10b/awq, or a copy of it.")],
     fast: Annotated[bool, typer.Option("--fast", help="Hash only the ends of large files.")] = False,
 ) -> None:
-    """Check every file's hash, and the chain of manifests behind the artefact."""
+    """Verify every file's hash, and the chain of manifests behind the artefact."""
     manifest = verify(folder, full=not fast)
     rows = [[link.stage, link.id[:16], link.recipe, link.created] for link in (*manifest.ancestors.values(), manifest)]
-    show_table(f"{folder}: {len(manifest.files)} files as they were built", [["stage", "id", "recipe", "made"], *rows])
+    show_table(f"{folder}: {len(manifest.files)} unchanged files", [["stage", "id", "recipe", "made"], *rows])
 
 
 if __name__ == "__main__":

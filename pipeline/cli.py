@@ -1,4 +1,4 @@
-"""What the command lines of the stages share: recipe options, progress reports, tables."""
+"""Shared by the stages' command lines: recipe options, progress messages, tables."""
 
 import sys
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from pipeline.environment import prepare_environment
 from pipeline.manifest import Manifest
 from pipeline.recipe import DEFAULT_RECIPE
 
-RecipeOption = Annotated[Path, typer.Option("--recipe", "-r", help="The recipe: one YAML file, one model's whole run.")]
+RecipeOption = Annotated[Path, typer.Option("--recipe", "-r", help="The recipe: a YAML file, one model's whole run.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a recipe key, e.g. train.epochs=3.")
 ]
-ForceOption = Annotated[bool, typer.Option("--force", help="Build again even if nothing changed.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Rebuild even if nothing changed.")]
 
 __all__ = [
     "DEFAULT_RECIPE",
@@ -37,7 +37,7 @@ console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def new_app(help_text: str) -> typer.Typer:
-    """Return a room's command line, which prints its help when no subcommand is given."""
+    """Return a room's command line; without a subcommand it prints its help."""
     app = typer.Typer(help=help_text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(_options_of_all)
     return app
@@ -45,20 +45,20 @@ def new_app(help_text: str) -> typer.Typer:
 
 def _options_of_all(
     _version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version and end.")
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Take the options that stand before a subcommand; a single command stays a subcommand."""
+    """Accept options before the subcommand. This callback also makes typer keep a single command as a subcommand."""
 
 
 def run_app(app: Callable[[], Any]) -> None:
-    """Run a room's command line, offline; end the process with its exit code."""
+    """Run a room's command line offline; exit with its exit code."""
     prepare_environment()
     sys.exit(exit_code_of(app))
 
 
 def show_stage(folder: Path, manifest: Manifest, built: bool) -> None:
-    """Print what a stage did."""
+    """Print a stage's outcome."""
     if not built:
         console.print(f"[dim]{folder} is up to date, skipped[/dim]")
         return
@@ -70,7 +70,7 @@ def show_table(title: str, rows: list[list[str]]) -> None:
     """Print a table, header first."""
     table = Table(title=title, title_justify="left")
     for name in rows[0]:
-        table.add_column(name, overflow="fold")  # an ellipsis would hide a part of a message
+        table.add_column(name, overflow="fold")  # an ellipsis would hide part of a message
     for row in rows[1:]:
         table.add_row(*row)
     console.print(table)

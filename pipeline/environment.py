@@ -1,4 +1,4 @@
-"""The environment of every process that loads torch, transformers or vLLM: offline, and polite on a busy machine."""
+"""The environment of every process that loads torch, transformers or vLLM: offline, with idle threads asleep."""
 
 import os
 
@@ -8,13 +8,13 @@ OFFLINE = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
 }
-# Idle OpenMP threads sleep instead of spinning at barriers: beside one other busy process on two cores, spinning made
+# Idle OpenMP threads sleep at barriers instead of spinning: next to one other busy process on two cores, spinning made
 # a training step 12 times slower (docs/LOG.md).
 PASSIVE_WAIT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 def prepare_environment() -> None:
-    """Set this process's environment; call it before any of those libraries is imported, which read it once."""
+    """Set this process's environment; call this before importing those libraries, because they read it only once."""
     os.environ.update(OFFLINE)
     for name, value in PASSIVE_WAIT.items():
         os.environ.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""Files and their hashes, as manifests and stages need them."""
+"""File helpers for manifests and stages: durable writes and hashes."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def hash_file(path: Path) -> str:
 
 
 def hash_ends(path: Path) -> str:
-    """Return the sha256 (hex) of a file's first and last MiB: quick, also for a file of many GB."""
+    """Return the sha256 (hex) of a file's first and last MiB: fast even for a file of many GB."""
     with path.open("rb") as file:
         head = file.read(END)
         file.seek(-min(END, path.stat().st_size), os.SEEK_END)

@@ -1,4 +1,4 @@
-"""The graph of stages: which command makes an artefact, and which artefacts it must have been made from."""
+"""The stage graph: the command that makes each artefact, and the artefacts that it must be made from."""
 
 # Stage (also the artefact's folder under runs/<recipe>) → the command that makes it. Errors name it.
 MADE_BY = {
@@ -15,7 +15,7 @@ MADE_BY = {
 MADE_FROM = {
     "adapter": ("data", "base"),
     "dpo": ("data", "base", "adapter"),
-    "merged": ("data", "base", "adapter"),  # and dpo, where that is enabled
+    "merged": ("data", "base", "adapter"),  # and dpo, if that is enabled
     "awq": ("data", "merged"),
     "verdict": ("awq",),
     "report": ("awq",),

@@ -1,7 +1,7 @@
-"""Manifests: what an artefact is, what it was made from, and the checks that it still is.
+"""Manifests: an artefact's identity, its inputs, and the checks that nothing has changed.
 
 An artefact is a folder with a manifest.json. A manifest carries its ancestors' manifests, so a checkpoint
-that was copied to another machine still proves where it comes from.
+that was copied to another machine still proves its origin.
 """
 
 import json
@@ -18,10 +18,10 @@ from pipeline.files import digest, hash_ends, hash_file
 from pipeline.graph import MADE_BY, MADE_FROM, made_by
 
 MANIFEST = "manifest.json"
-SMALL = 64 << 20  # bytes; configs, templates, data and adapters are hashed at every check, large shards on demand
+SMALL = 64 << 20  # bytes; every check hashes whole files up to this size, and larger ones (weight shards) on demand
 PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "autoawq", "bitsandbytes")
-# Of a manifest, not covered by its id: when and how fast it was built differs from run to run, and the ids of the
-# ancestors are in `inputs`.
+# Fields that a manifest's id does not cover: build times differ from run to run, and `inputs` already holds the
+# ancestors' ids.
 UNCOVERED = frozenset({"created", "seconds", "peak_memory", "ancestors"})
 
 
@@ -39,18 +39,18 @@ class FileEntry(BaseModel):
         return cls(size=size, sha256=hash_file(path), ends=hash_ends(path) if size > SMALL else "")
 
     def matches(self, path: Path, *, full: bool) -> bool:
-        """Return whether a file of this size is still the same; of a large one only the ends, unless `full`."""
+        """Return whether a file of this size is unchanged; of a large file, compare only the ends unless `full`."""
         if full or self.size <= SMALL:
             return hash_file(path) == self.sha256
         return hash_ends(path) == self.ends
 
 
 class Manifest(BaseModel):
-    """What an artefact is and what it was made from; `id` covers all fields but `UNCOVERED`."""
+    """An artefact's identity and inputs; `id` covers all fields but `UNCOVERED`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    format: int  # of the stage: raised when its code makes something else of the same settings and inputs
+    format: int  # of the stage; raise it when its code makes another artefact from the same settings and inputs
     stage: str
     recipe: str
     settings: dict[str, Any]
@@ -70,7 +70,7 @@ class Manifest(BaseModel):
 
     @property
     def request(self) -> str:
-        """Id of what was asked for, before anything was built: a stage with the same request is skipped."""
+        """Id of the request, known before the build: a stage whose request is unchanged is skipped."""
         return self.model_copy(update={"files": {}, "results": {}}).id
 
 
@@ -91,7 +91,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtefactError(f"{folder / MANIFEST} cannot be read.", todo) from error
     if stored != manifest.id:
         raise ArtefactError(
-            f"{folder / MANIFEST} was edited, or is another version's: its id does not fit its content.", todo
+            f"{folder / MANIFEST} was edited, or another version wrote it: its id does not match its content.", todo
         )
     return manifest
 
@@ -99,10 +99,10 @@ def read_manifest(folder: Path) -> Manifest:
 def verify(folder: Path, *, full: bool = False) -> Manifest:
     """Check an artefact against its manifest and its ancestors; return the manifest.
 
-    Checked always: sizes, the hashes of small files and of large files' ends; large files' whole hashes if `full`.
+    Every check compares sizes and the hashes of small files and of large files' ends; `full` hashes large files whole.
 
     Raises:
-        ArtefactError: with the first thing that does not match.
+        ArtefactError: something does not match; the text names the first mismatch.
     """
     manifest = read_manifest(folder)
     todo = f"Make it again with `{made_by(folder.name)}`, or copy it again."
@@ -166,7 +166,7 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 
 def _ambiguous_stage(ancestors: Iterable[Manifest]) -> str | None:
-    """Return a stage that occurs in two versions, such as the base of an adapter and the base it is folded into."""
+    """Return a stage that occurs in two versions: for example, an adapter is folded into another base than its own."""
     stages = Counter(ancestor.stage for ancestor in ancestors)
     return next((stage for stage, count in stages.items() if count > 1), None)
 

@@ -1,4 +1,4 @@
-"""Recipes: one YAML file holds one model's whole run; strict, typed, every key with a meaning here and a default.
+"""Recipes: one YAML file holds one model's whole run. Strict and typed; every key is explained here and has a default.
 
 In: `recipes/*.yaml` and `key.path=value` overrides. Out: a `Recipe`, or a `RecipeError` that names the key.
 """
@@ -57,31 +57,31 @@ class TrainSection(Section):
     learning_rate: float = Field(default=3e-4, gt=0)
     scheduler: str = "linear"
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
-    max_length: int = Field(default=512, ge=32)  # tokens; a longer row is an error, not a cut
+    max_length: int = Field(default=512, ge=32)  # tokens; a longer row is an error, never cut
     load_in_4bit: bool = False  # QLoRA: NF4 with double quantization
     gradient_checkpointing: bool = False
-    checkpoints: int = Field(default=5, ge=1)  # saved on the way, for --resume
+    checkpoints: int = Field(default=5, ge=1)  # saved during training, for --resume
     lora: LoraSection = LoraSection()
 
 
 class DpoSection(Section):
     """Preference training on top of the SFT adapter, before the fold."""
 
-    enabled: bool = False  # docs/LOG.md has what it bought and what it cost
+    enabled: bool = False  # docs/LOG.md has its measured gains and costs
     pairs: int = Field(default=300, ge=1)  # composed: wrong number, direction, label, temperature; awkward, repetitive
-    failures: Path | None = None  # a copy of a verdict's answers.jsonl: its wrong answers are rejected too
-    beta: float = Field(default=0.1, gt=0)  # how strongly it is held to the SFT adapter
+    failures: Path | None = None  # a copy of a verdict's answers.jsonl: its wrong answers become rejected texts
+    beta: float = Field(default=0.1, gt=0)  # how strongly the loss holds the model to the SFT adapter
     epochs: float = Field(default=1, gt=0)
     batch_size: int = Field(default=2, ge=1)
     gradient_accumulation: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0)
-    max_length: int = Field(default=512, ge=32)  # tokens; a longer pair is an error, not a cut
+    max_length: int = Field(default=512, ge=32)  # tokens; a longer pair is an error, never cut
 
 
 class MergeSection(Section):
     """Fold the adapter into the 16-bit base."""
 
-    # nf4: into the base rounded to NF4 and back, which is what QLoRA trained on; better: whichever loses less, measured
+    # nf4: into the base rounded to NF4 and back, as QLoRA trained on it; better: the one with the lower held-out loss
     fold: Fold = "16bit"
     # largest allowed difference of next-token log-probabilities, merged (bf16) against base + adapter (fp32), nats
     max_logprob_difference: float = Field(default=0.5, gt=0)
@@ -94,33 +94,33 @@ class QuantizeSection(Section):
     group_size: Literal[32, 64, 128] = 128
     zero_point: bool = True
     duo_scaling: bool = False  # AutoAWQ's default True ruins small models
-    calibration_rows: int = Field(default=128, ge=1)  # own training rows in the serving template, packed into blocks
+    calibration_rows: int = Field(default=128, ge=1)  # training rows in the serving template, packed into blocks
     calibration_length: int = Field(default=256, ge=16)  # tokens per block
-    calibration_text: Path | None = None  # another text, for comparison: the verdict fails the result
+    calibration_text: Path | None = None  # another text, for comparison: the verdict fails the checkpoint
     max_loss_ratio: float = Field(default=1.10, ge=1)  # held-out loss, quantized / merged
     # held-out loss, AWQ / plain rounding; half a percent is within the spread between calibration samples
     max_over_rounding: float = Field(default=1.005, ge=1)
 
 
 class GenerationSection(Section):
-    """Sampling defaults, written into the checkpoint: what a bare call gets."""
+    """Sampling defaults, written into the checkpoint for bare calls."""
 
     temperature: float = Field(default=0.7, ge=0, le=2)
     top_p: float = Field(default=0.85, gt=0, le=1)
     repetition_penalty: float = Field(
         default=1.0, gt=0
-    )  # counts prompt tokens too: above 1 it pushes away from the digits
+    )  # counts prompt tokens too: above 1 it pushes the model away from the digits
     max_new_tokens: int = Field(default=64, ge=16)
 
 
 class VerdictSection(Section):
-    """The thresholds of a 4-bit checkpoint that may be served: asked raw for every usual reading.
+    """The thresholds that a 4-bit checkpoint must meet before it is served, asked raw for every usual reading.
 
-    Shares are of all answers, 0…1; docs/LOG.md has what was measured.
+    Shares are fractions of all answers, 0…1; docs/LOG.md has measured values.
     """
 
-    sign: str = str(DEFAULT_SIGN)  # columns x lines in cells, or scroll: what a message must fit
-    rounds: int = Field(default=1, ge=1)  # through the grid, each with seeds of its own
+    sign: str = str(DEFAULT_SIGN)  # columns x lines in cells, or scroll; messages must fit it
+    rounds: int = Field(default=1, ge=1)  # passes over the grid, each with its own seeds
     right: float = Field(default=0.998, ge=0, le=1)  # number and direction, at least
     labels: float = Field(default=0.0, ge=0, le=1)  # labels or markers, at most
     stopped: float = Field(default=1.0, ge=0, le=1)  # ended by the end-of-turn token, at least
@@ -171,7 +171,7 @@ class Recipe(Section):
 
     @property
     def adapter(self) -> Path:
-        """The adapter that is folded in: DPO's where that is enabled."""
+        """The adapter to fold in: DPO's if that is enabled, else SFT's."""
         return self.folder / ("dpo" if self.dpo.enabled else "adapter")
 
 
@@ -179,7 +179,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and apply `key.path=value` overrides.
 
     Raises:
-        RecipeError: missing file, broken YAML, duplicate or unknown keys, wrong values.
+        RecipeError: the file is missing, its YAML is broken, a key is duplicate or unknown, or a value is wrong.
     """
     content = _read_yaml(path)
     for override in overrides:
@@ -192,7 +192,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys instead of keeping the last."""
+    """SafeLoader that rejects duplicate keys instead of keeping the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -207,7 +207,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise RecipeError(
-            f"The recipe {path} cannot be read: {error.strerror}.", "See recipes/ for those there are."
+            f"The recipe {path} cannot be read: {error.strerror}.", "recipes/ has the available ones."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not valid YAML: {error}.", "Compare it with recipes/nano.yaml.") from error

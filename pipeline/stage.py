@@ -1,7 +1,7 @@
 """Run a stage: an artefact is complete or absent.
 
-A stage builds in a hidden `.NAME.partial` folder, writes the manifest last and renames. A stage whose manifest still
-matches its settings, inputs and format is skipped.
+A stage builds in a hidden `.NAME.partial` folder, writes the manifest last and renames the folder. A stage whose
+manifest still matches its settings, inputs and format is skipped.
 """
 
 import errno
@@ -37,16 +37,16 @@ def run_stage(
     """Build an artefact unless a matching one exists; return its manifest and whether it is new.
 
     Args:
-        folder: where the artefact goes; its name is the stage's.
-        format: the stage's own number, raised when its code makes something else of the same settings and inputs.
+        folder: the artefact's folder; its name is the stage's.
+        format: the stage's own number; raise it when its code makes another artefact from the same settings and inputs.
         recipe: the recipe's name.
-        settings: JSON-able settings of this stage: other settings, other artefact.
-        inputs: artefact folders or plain files it is made from.
-        build: gets an empty folder to fill, returns measurements.
+        settings: the stage's JSON-able settings; when they change, the artefact is rebuilt.
+        inputs: the artefact folders or plain files that the artefact is made from.
+        build: fills the empty folder that it gets and returns measurements.
         force: build even if a matching artefact exists.
-        keep_partial: give `build` what a killed run with the same settings and inputs left behind.
-        compare: build in any case and keep the old artefact if every file comes out the same; for cheap stages,
-            whose outcome also depends on our code.
+        keep_partial: give `build` the files that a killed run with the same settings and inputs left behind.
+        compare: always build, and keep the old artefact if no file differs; for cheap stages whose result also
+            depends on our code.
 
     Raises:
         StageError: the disk is full.
@@ -57,7 +57,7 @@ def run_stage(
         wanted = _wanted(folder.name, format, recipe, settings, inputs)
         existing = None if force else _matching(folder, wanted)
         if existing and not compare:
-            _discard(_partial(folder))  # of a killed --force
+            _discard(_partial(folder))  # left by a killed --force
             return existing, False
         partial = _prepare(folder, wanted, keep=keep_partial and not force)
         manifest = _built(partial, wanted, build)
@@ -115,7 +115,7 @@ def _matching(folder: Path, wanted: Manifest) -> Manifest | None:
 
 
 def _prepare(folder: Path, wanted: Manifest, *, keep: bool) -> Path:
-    """Return the folder to build in; a kept one must have been started for the very same artefact."""
+    """Return the folder to build in; keep its old files only if they were written for the same request."""
     partial = _partial(folder)
     started = partial.with_suffix(".started")
     if not (keep and partial.is_dir() and started.is_file() and started.read_text() == wanted.request):
@@ -148,7 +148,7 @@ def _discard(partial: Path) -> None:
 
 @contextmanager
 def _lock(run: Path) -> Iterator[None]:
-    """One stage at a time per run; the lock vanishes with the process that holds it."""
+    """Allow one stage at a time per run; the lock vanishes with the process that holds it."""
     try:
         with FileLock(run / ".lock", blocking=False):
             yield

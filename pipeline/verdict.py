@@ -10,10 +10,10 @@ VERDICT = "verdict.json"
 
 
 def check_verdict(run: Path) -> None:
-    """Check that the 4-bit checkpoint of a run passed.
+    """Check that the 4-bit checkpoint of a run passed its verdict.
 
     Raises:
-        VerdictError: it failed, or was never judged.
+        VerdictError: the checkpoint failed, or has no verdict.
         ArtefactError: the verdict was altered.
     """
     todo = "Run `make merge`, or serve it anyway with --allow-failed-verdict (SIGNBOARD_ALLOW_FAILED_VERDICT=true)."

@@ -40,7 +40,7 @@ PortOption = Annotated[
 ]
 VariantOption = Annotated[
     Variant | None,
-    typer.Option(help="What to serve; others than awq are for comparison (QUANTIZATION, USE_FINETUNED)."),
+    typer.Option(help="The variant to serve; all but awq are for comparison (QUANTIZATION, USE_FINETUNED)."),
 ]
 VerifyOption = Annotated[Verify, typer.Option(help="fast: sizes, chain, hashes of small files; full: every hash.")]
 AllowOption = Annotated[
@@ -51,7 +51,7 @@ AllowOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the command line asks for, read and checked."""
+    """The command line's request, read and checked."""
 
     recipe: Recipe
     settings: ServeSettings
@@ -69,7 +69,7 @@ class Wanted:
         verify: Verify,
         allow_failed_verdict: bool,
     ) -> "Wanted":
-        """Read recipe and settings; options that are given come first."""
+        """Read recipe and settings; the options given here override them."""
         settings = read_settings(host=host, port=port, allow_failed_verdict=allow_failed_verdict or None)
         loaded = load_recipe(recipe, overrides or ())
         return cls(loaded, settings, variant or wanted_variant(settings, loaded), verify is Verify.FULL)
@@ -90,7 +90,7 @@ def vllm_command(
     with _until_stopped(), ExitStack() as stack:
         server = _start(stack, wanted)
         code = server.wait()
-        raise ServiceError(f"vLLM ended by itself with code {code}.", f"Look into {server.log}.")
+        raise ServiceError(f"vLLM ended by itself with code {code}.", f"See {server.log}.")
 
 
 @app.command()
@@ -100,7 +100,7 @@ def demo(
     port: PortOption = None,
     allow_failed_verdict: AllowOption = False,
 ) -> None:
-    """Run vLLM, show eight messages and where the time went, stop."""
+    """Run vLLM, show eight messages and the time of every stage, and stop."""
     wanted = Wanted.read(recipe, overrides, None, port, Variant.AWQ, Verify.FAST, allow_failed_verdict)
     with _until_stopped(), ExitStack() as stack:
         show(wanted.recipe, _start(stack, wanted))
@@ -116,7 +116,7 @@ def exec_command(
     verify: VerifyOption = Verify.FAST,
     allow_failed_verdict: AllowOption = False,
 ) -> None:
-    """Check everything, then become vLLM and log to stdout: for containers."""
+    """Check everything, then replace this process with vLLM, which logs to stdout: for containers."""
     wanted = Wanted.read(recipe, overrides, host, port, variant, verify, allow_failed_verdict)
     ready = prepare(wanted.recipe, wanted.settings, wanted.variant, full=wanted.full)
     print(ready.note, end="\n" if ready.note else "", flush=True)
@@ -132,7 +132,7 @@ def stack(
     verify: VerifyOption = Verify.FAST,
     allow_failed_verdict: AllowOption = False,
 ) -> None:
-    """Run vLLM and, before it, the gateway with its REST API and the board's page (SIGNBOARD_GATEWAY_…)."""
+    """Run vLLM behind the gateway, which has the REST API and the board's page (SIGNBOARD_GATEWAY_…)."""
     wanted = Wanted.read(recipe, overrides, None, port, variant, verify, allow_failed_verdict)
     settings = read_gateway_settings(model_name=wanted.recipe.serve.model_name)
     check_port(settings.host, settings.port)
@@ -166,7 +166,7 @@ def _start(stack: ExitStack, wanted: Wanted) -> ModelServer:
         )
         host = wanted.settings.host
         if host not in ("127.0.0.1", "localhost"):
-            console.print(f"[yellow]{host} is not loopback: vLLM has no lock; put a gateway before it.[/yellow]")
+            console.print(f"[yellow]{host} is not loopback: vLLM has no access control; use the gateway.[/yellow]")
         _show_note(ready)
         artefact = read_manifest(ready.checkpoint).id[:12]
         console.print(f"vLLM starts on {ready.checkpoint} (id {artefact}), log: {ready.server.log}")

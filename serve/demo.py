@@ -1,4 +1,4 @@
-"""`make demo`'s last step: eight readings, the messages the served model wrote, and how long each stage took."""
+"""`make demo`'s last step: eight readings, the served model's messages, and the time of each stage."""
 
 import os
 import time
@@ -31,7 +31,7 @@ def show(recipe: Recipe, server: ModelServer) -> None:
 
 
 def timings(recipe: Recipe, start_seconds: float, ask_seconds: float) -> list[list[str]]:
-    """Return stage, seconds and peak memory; a stage's own time is the one of the run that built it."""
+    """Return stage, seconds and peak memory; a stage's time comes from the run that built it."""
     rows = [["stage", "seconds", "peak memory", "built"]]
     for stage in STAGES:
         try:

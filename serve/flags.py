@@ -12,7 +12,7 @@ from pipeline.recipe import Recipe
 from serve.preflight import GIB, can_compile
 
 ENTRY = "serve.vllm_entry"
-# vLLM's CPU default of 128 means that a short prompt never fills a block, so it is never found in the prefix cache.
+# With vLLM's CPU default of 128 a short prompt never fills a block, so the prefix cache never finds it.
 CPU_BLOCK = 32
 
 
@@ -26,7 +26,7 @@ def on_cpu() -> bool:
 
 
 def vllm_flags(recipe: Recipe, checkpoint: Path, host: str, port: int, *, cpu: bool) -> list[str]:
-    """Return the flags with which a checkpoint is served."""
+    """Return the flags that serve a checkpoint."""
     serve = recipe.serve
     flags = [
         f"--model={checkpoint}",
@@ -36,7 +36,7 @@ def vllm_flags(recipe: Recipe, checkpoint: Path, host: str, port: int, *, cpu: b
         f"--max-model-len={serve.max_model_len}",
         f"--max-num-seqs={serve.max_num_seqs}",
         f"--seed={recipe.seed}",
-        "--generation-config=auto",  # the checkpoint's values are what a bare call gets
+        "--generation-config=auto",  # a bare call gets the checkpoint's values
         "--uvicorn-log-level=warning",
     ]
     flags += ["--enforce-eager"] if serve.enforce_eager or (cpu and not can_compile()) else []
@@ -47,9 +47,9 @@ def vllm_flags(recipe: Recipe, checkpoint: Path, host: str, port: int, *, cpu: b
 
 
 def eight_bit_flags(*, cpu: bool) -> list[str]:
-    """Return the flag that has vLLM quantize 16-bit weights to 8 bit while loading them.
+    """Return the flag that makes vLLM quantize 16-bit weights to 8 bit while loading them.
 
-    FP8, not `int8_per_channel_weight_only`: that one knows mixtures of experts only and leaves a dense model as it is.
+    FP8, not `int8_per_channel_weight_only`: that one supports only mixtures of experts and ignores a dense model.
 
     Raises:
         ServiceError: on a CPU.
@@ -62,7 +62,7 @@ def eight_bit_flags(*, cpu: bool) -> list[str]:
 
 
 def fingerprint_flags(prompt_file: Path) -> list[str]:
-    """Return the flags with which the server tells clients what prompt its model was trained on."""
+    """Return the flags that make the server announce the prompt on which its model was trained."""
     known = json.loads(prompt_file.read_text(encoding="utf-8"))["fingerprint"]
     return ["--fingerprint-mode=custom", f"--fingerprint-value={known}"]
 
@@ -75,11 +75,11 @@ def lora_flags(recipe: Recipe, adapter: Path) -> list[str]:
     """
     if json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8")).get("trainable_token_indices"):
         raise ServiceError(
-            f"vLLM cannot serve {adapter} beside its base: it also trains the rows of new tokens.",
+            f"vLLM cannot serve {adapter} beside its base: the adapter also holds rows of new tokens.",
             "Serve it folded in: --variant merged.",
         )
     return [
-        "--served-model-name=base",  # the adapter gets the name that is asked for; the last flag wins
+        "--served-model-name=base",  # the recipe's name goes to the adapter; the last flag wins
         "--enable-lora",
         f"--max-lora-rank={max(8, recipe.train.lora.rank)}",
         f"--lora-modules={recipe.serve.model_name}={adapter}",
@@ -99,9 +99,9 @@ def vllm_command(flags: list[str]) -> list[str]:
 def vllm_environment(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
     """Return the environment: offline.
 
-    On CPU the engine computes by itself: its wait for a worker process, a loop in Python, would on few cores keep
-    the interpreter's lock from the thread that takes requests in, and they would be served one by one. And it does
-    not compile ahead of time: vLLM cannot load the result again and would compile at every start (docs/LOG.md).
+    On a CPU the engine runs without a worker process: it would wait for one in a Python loop, which on few cores keeps
+    the interpreter's lock from the thread that accepts requests, so that they are served one by one. Ahead-of-time
+    compilation is off: vLLM cannot load the result again and would compile at every start (docs/LOG.md).
     """
     device = {
         "VLLM_TARGET_DEVICE": "cpu",
@@ -111,8 +111,8 @@ def vllm_environment(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
     }
     environment = {**os.environ, **OFFLINE, **(device if cpu else {})}
     if cpu and recipe.serve.cpu_threads:
-        # Unbound: vLLM would bind its own number of threads to all cores but one, and they wait by spinning.
+        # Not bound: else vLLM binds its own number of threads to all cores but one, and they wait by spinning.
         environment |= {"OMP_NUM_THREADS": str(recipe.serve.cpu_threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-    environment.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would overrule the flag
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or all of vLLM's sources are compiled at every start
+    environment.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would override the flag
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or Python compiles all of vLLM's sources at every start
     return environment

@@ -1,4 +1,4 @@
-"""From a recipe to a server: which checkpoint, which flags, all checks first."""
+"""From a recipe to a server: run all checks, choose checkpoint and flags."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,14 +25,14 @@ from serve.preflight import check_memory, choose_checkpoint
 from serve.process import ModelServer
 from serve.settings import ServeSettings
 
-UNCOMPILED = "No C++ compiler or no Python headers here: the model runs uncompiled, so slower (g++, python3-dev)."
+UNCOMPILED = "No C++ compiler or no Python headers here: the model runs uncompiled and slower (g++, python3-dev)."
 
 
 class Variant(StrEnum):
-    """What to serve: the end of the line, or a step on the way, for comparison."""
+    """The variant to serve: the final checkpoint or, for comparison, an earlier step."""
 
     AWQ = "awq"
-    EIGHT_BIT = "8bit"  # the merged checkpoint, its weights quantized by vLLM while it loads them
+    EIGHT_BIT = "8bit"  # the merged checkpoint, which vLLM quantizes while loading it
     MERGED = "merged"
     ADAPTER = "adapter"  # base + adapter, unmerged
     BASE = "base"
@@ -40,7 +40,7 @@ class Variant(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A server that is ready to start, its checkpoint, and a note for the operator (empty: all is usual)."""
+    """A server that is ready to start, its checkpoint, and a note for the operator (empty: nothing to note)."""
 
     server: ModelServer
     checkpoint: Path
@@ -85,10 +85,10 @@ def prepare(
 
 
 def wanted_variant(settings: ServeSettings, recipe: Recipe) -> Variant:
-    """Return what the original's settings ask for.
+    """Return the variant that the original's settings select.
 
     Raises:
-        SettingError: they ask for something that has no meaning here.
+        SettingError: a setting has a value that is not supported here.
     """
     if not settings.use_chat_format:
         raise SettingError(
@@ -98,7 +98,7 @@ def wanted_variant(settings: ServeSettings, recipe: Recipe) -> Variant:
     adapter = recipe.adapter
     if settings.adapter_path and settings.adapter_path.resolve() != adapter.resolve():
         raise SettingError(
-            f"ADAPTER_PATH={settings.adapter_path} is not what is served: the adapter is folded in before.",
+            f"ADAPTER_PATH={settings.adapter_path} cannot be served: the adapter is folded in before serving.",
             f"Remove the key; train {adapter} and fold it in with `make train merge`.",
         )
     if not settings.use_finetuned:
@@ -107,17 +107,17 @@ def wanted_variant(settings: ServeSettings, recipe: Recipe) -> Variant:
 
 
 def _verdict_note(recipe: Recipe, *, allowed: bool) -> str:
-    """Return what the operator must know of a checkpoint that failed its verdict, or has none.
+    """Return a warning for the operator if the checkpoint failed its verdict or has none, else an empty text.
 
     Raises:
-        VerdictError: it did not, and that is not allowed.
+        VerdictError: it failed or has none, and that is not allowed.
     """
     try:
         check_verdict(recipe.folder)
     except VerdictError as error:
         if not allowed:
             raise
-        return f"{error.what} Served anyway, as asked."
+        return f"{error.what} Served anyway, as requested."
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Before vLLM starts: is the checkpoint verified, the port free, the machine able?"""
+"""Checks before vLLM starts: the checkpoint, the CPU's instructions, the compiler, the memory."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def choose_checkpoint(recipe: Recipe, *, cpu: bool, full: bool = False) -> tuple
     """Return the verified checkpoint to serve, and a note if it is not the 4-bit one.
 
     Raises:
-        ArtefactError: missing, incomplete or altered.
+        ArtefactError: the checkpoint is missing, incomplete or altered.
     """
     if cpu and not has_avx512():
         folder, note = (
@@ -42,7 +42,7 @@ def has_avx512(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def can_compile() -> bool:
-    """Return whether torch finds what it compiles with on a CPU: a C++ compiler and Python's headers."""
+    """Return whether torch can compile for the CPU: a C++ compiler and Python's headers are installed."""
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     return shutil.which(os.environ.get("CXX", "g++")) is not None and headers.exists()
 
@@ -51,7 +51,7 @@ def check_memory(recipe: Recipe, checkpoint: Path, available: int | None = None)
     """Check that weights, KV cache and vLLM itself fit in the free memory (CPU only).
 
     Raises:
-        ServiceError: too little memory.
+        ServiceError: too little memory is free.
     """
     free = psutil.virtual_memory().available if available is None else available
     weights = sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))

@@ -25,7 +25,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent dies, for `preexec_fn`: even its SIGKILL leaves no server behind."""
+    """Ask the kernel for SIGTERM when the parent dies (a `preexec_fn`): not even SIGKILL leaves a server behind."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
@@ -37,12 +37,12 @@ class ModelServer:
             print(server.url)
 
     Args:
-        command: what starts it.
+        command: the command that starts the server.
         environment: its whole environment.
-        model: the served model's name, asked for one token to learn that the server is ready.
-        settings: where it listens, and how long it may take to start and to stop.
-        log: its output; what the last server said is kept beside it as `.log.1`.
-        on_wait: called while it starts, with the seconds so far and the log's last line.
+        model: the served model's name, for the one-token request that shows that the server is ready.
+        settings: its address, and the timeouts of its start and stop.
+        log: its output; the previous server's output is kept as `.log.1`.
+        on_wait: called while the server starts, with the seconds so far and the log's last line.
     """
 
     def __init__(
@@ -81,12 +81,12 @@ class ModelServer:
         """Start vLLM and wait until it answers a one-token request.
 
         Raises:
-            ServiceError: vLLM ended; its last log lines are shown.
-            ServerTimeout: it did not answer in time.
+            ServiceError: vLLM ended; the text has its last log lines.
+            ServerTimeout: vLLM did not answer in time.
         """
         begin = time.monotonic()
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.exists():  # what the last server said before it died is worth keeping
+        if self.log.exists():  # the previous server's output may explain its death
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -102,10 +102,10 @@ class ModelServer:
             waited = time.monotonic() - begin
             if self._process.poll() is not None:
                 raise ServiceError(
-                    f"vLLM ended with code {self._process.returncode}:\n{self._tail()}", f"The whole log is {self.log}."
+                    f"vLLM ended with code {self._process.returncode}:\n{self._tail()}", f"The log is {self.log}."
                 )
             if waited > self._settings.start_timeout:
-                raise ServerTimeout(f"vLLM did not answer within {waited:.0f} s.", f"Look into {self.log}.")
+                raise ServerTimeout(f"vLLM did not answer within {waited:.0f} s.", f"See {self.log}.")
             if self._on_wait:
                 self._on_wait(waited, self._tail(1))
             time.sleep(0.25)
@@ -115,16 +115,16 @@ class ModelServer:
         """Ask for one token; vLLM's own /health stays 200 while the engine is stalled."""
         body = {"model": self._model, "messages": build_messages(Reading(10, 20)), "max_tokens": 1}
         try:
-            # trust_env: a proxy set for the outside must not come between us and loopback
+            # trust_env: a proxy for outside traffic must not handle requests to loopback
             answer = httpx.post(f"{self.url}/chat/completions", json=body, timeout=timeout, trust_env=False)
             return answer.status_code == httpx.codes.OK
         except httpx.HTTPError:
             return False
 
     def become(self) -> NoReturn:
-        """Replace this process by vLLM, as a container wants its main process."""
+        """Replace this process with vLLM: a container's main process must be the server itself."""
         sys.stdout.flush()
-        os.execvpe(self.command[0], self.command, self._environment)  # noqa: S606 - no shell is wanted
+        os.execvpe(self.command[0], self.command, self._environment)  # noqa: S606 - needs no shell
 
     def wait(self) -> int:
         """Wait until vLLM ends; return its exit code."""

@@ -1,7 +1,7 @@
 """Service settings from the environment or `.env`; command-line options override them.
 
-The original system's keys (USE_FINETUNED, ADAPTER_PATH, USE_CHAT_FORMAT, QUANTIZATION) are read too: what still has a
-meaning here chooses what is served, what has none is refused with the reason, never ignored.
+The original system's keys (USE_FINETUNED, ADAPTER_PATH, USE_CHAT_FORMAT, QUANTIZATION) are read too: supported values
+select the variant to serve; all others are rejected with the reason, never ignored.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from core.errors import SettingError
 
 
 class ServeSettings(BaseSettings):
-    """Where the server listens, how long it may take, and what it serves."""
+    """The server's address, timeouts and variant."""
 
     model_config = SettingsConfigDict(
         env_prefix="SIGNBOARD_", env_file=".env", extra="ignore", populate_by_name=True, env_ignore_empty=True
@@ -34,10 +34,10 @@ class ServeSettings(BaseSettings):
 
 
 def read_settings(**given: Any) -> ServeSettings:
-    """Read the settings; options that are given come first.
+    """Read the settings; the options given here override them.
 
     Raises:
-        SettingError: a variable has no usable value.
+        SettingError: a variable has an unusable value.
     """
     try:
         return ServeSettings(**{key: value for key, value in given.items() if value is not None})

@@ -1,4 +1,4 @@
-"""vLLM and the gateway together: each is started again when it dies, one Ctrl-C ends both."""
+"""vLLM and the gateway together: each is restarted when it dies, and one Ctrl-C stops both."""
 
 import signal
 import subprocess
@@ -15,19 +15,19 @@ from core.errors import ServiceError
 from gateway.settings import GatewaySettings
 from serve.process import ModelServer, end_with_parent
 
-DEATHS = 5  # so many ends within WITHIN seconds are no accident
+DEATHS = 5  # this many ends within WITHIN seconds end the supervision
 WITHIN = 600.0
 PAUSE = 1.0  # seconds before a restart
 
 
 class GatewayProcess:
-    """The gateway in a process of its own, so that it answers while vLLM starts, and survives it.
+    """The gateway in its own process, so that it answers while vLLM starts, and survives vLLM.
 
     Args:
         settings: the gateway's; its host and port are passed on.
         model_url: vLLM's address, ending in /v1.
         model_name: the name under which vLLM serves the model.
-        log: its output; what the last gateway said is kept beside it as `.log.1`.
+        log: its output; the previous gateway's output is kept as `.log.1`.
     """
 
     def __init__(self, settings: GatewaySettings, model_url: str, model_name: str, log: Path) -> None:
@@ -60,7 +60,7 @@ class GatewayProcess:
         self.stop()
 
     def stop(self) -> None:
-        """Let the running requests end; stopping twice is no error."""
+        """Stop once the running requests end; stopping twice is no error."""
         if self._process is None:
             return
         with suppress(ProcessLookupError):
@@ -77,17 +77,17 @@ class GatewayProcess:
         """The running gateway's process id.
 
         Raises:
-            ServiceError: it does not run.
+            ServiceError: the gateway is not running.
         """
         if self._process is None:
-            raise ServiceError("The gateway does not run.", f"Look into {self.log}.")
+            raise ServiceError("The gateway is not running.", f"See {self.log}.")
         return self._process.pid
 
     def restart_if_ended(self) -> None:
-        """Start it again if it ended.
+        """Restart the gateway if it ended.
 
         Raises:
-            ServiceError: it keeps ending.
+            ServiceError: the gateway keeps ending.
         """
         if self._process is not None and self._process.poll() is not None:
             self._deaths.count(self._process.returncode)
@@ -107,7 +107,7 @@ class GatewayProcess:
 
 
 class Deaths:
-    """Counts how often a process ended."""
+    """Counts how often a process ends."""
 
     def __init__(self, name: str, log: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
@@ -116,7 +116,7 @@ class Deaths:
         self._times: deque[float] = deque(maxlen=DEATHS)
 
     def count(self, code: int) -> None:
-        """Note one end.
+        """Count one end.
 
         Raises:
             ServiceError: the process ended `DEATHS` times within `WITHIN` seconds.
@@ -125,7 +125,7 @@ class Deaths:
         if len(self._times) == DEATHS and self._times[-1] - self._times[0] < WITHIN:
             raise ServiceError(
                 f"{self._name} ended {DEATHS} times within {WITHIN:.0f} s, the last time with code {code}.",
-                f"Look into {self._log}.",
+                f"See {self._log}.",
             )
 
 
@@ -133,7 +133,7 @@ def supervise(server: ModelServer, gateway: GatewayProcess, tell: Callable[[str]
     """Run both until Ctrl-C.
 
     Raises:
-        KeyboardInterrupt: Ctrl-C; both have ended.
+        KeyboardInterrupt: Ctrl-C; both have stopped.
         ServiceError: vLLM does not start, or one of them keeps ending.
     """
     deaths = Deaths("vLLM", server.log)
@@ -145,9 +145,9 @@ def supervise(server: ModelServer, gateway: GatewayProcess, tell: Callable[[str]
                     while (code := server.ended()) is None:
                         gateway.restart_if_ended()
                         time.sleep(0.25)
-                except BaseException:  # the end: the gateway's running requests still need vLLM
+                except BaseException:  # stop the gateway first: its running requests still need vLLM
                     gateway.stop()
                     raise
-            tell(f"[yellow]vLLM ended with code {code} and is started again; its log: {server.log}.1[/yellow]")
+            tell(f"[yellow]vLLM ended with code {code} and is restarted; its log: {server.log}.1[/yellow]")
             deaths.count(code)
             time.sleep(PAUSE)

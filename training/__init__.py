@@ -1,1 +1,1 @@
-"""Base models (the nano base, KORMo's import) and the LoRA that is trained on them."""
+"""Base models (the nano base, KORMo's import) and the LoRA trained on them."""

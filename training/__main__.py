@@ -10,7 +10,7 @@ from pipeline.recipe import load_recipe
 from training.stages import run_dpo, run_import, run_sft
 
 app = new_app(
-    "Import a base model and train the LoRA on it, by SFT and, if wanted, DPO; or train the nano base from scratch."
+    "Import a base model and train the LoRA on it, by SFT and optionally DPO; or train the nano base from scratch."
 )
 
 
@@ -19,9 +19,7 @@ def sft_command(
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
     force: ForceOption = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a killed run with the same settings stopped.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a killed run with the same settings.")] = False,
 ) -> None:
     """Import the base if needed, then train: runs/<recipe>/base and runs/<recipe>/adapter."""
     settings = load_recipe(recipe, overrides or ())
@@ -46,7 +44,7 @@ def dpo_command(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = No
     found = manifest.results
     console.print(
         f"  DPO loss {found['dpo_loss_before']} → {found['dpo_loss']}, "
-        f"{found['reward_accuracy']:.0%} of held-out pairs told apart ({found['steps']} steps)"
+        f"{found['reward_accuracy']:.0%} of held-out pairs ranked correctly ({found['steps']} steps)"
     )
 
 
@@ -61,7 +59,7 @@ def import_command(
 
 @app.command("base")
 def base_command(
-    target: Annotated[Path, typer.Option(help="Where the checkpoint goes.")] = Path("training/base/nano"),
+    target: Annotated[Path, typer.Option(help="The checkpoint's folder.")] = Path("training/base/nano"),
     seed: Annotated[int, typer.Option(help="Seed of the corpus, the weights and the order.")] = 11,
     terse_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the first phase.")] = None,
     mixed_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the second phase.")] = None,

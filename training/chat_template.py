@@ -1,7 +1,7 @@
-"""A base's chat format, settled once at import, so that training, quantization and serving all read the same template.
+"""A base's chat format, configured once at import, so that training, quantization and serving read the same template.
 
 Either the base's own template, with thinking off unless a caller asks for it, or ChatML with its two markers as
-special tokens. Everything later renders without options, exactly as a bare call to the server does.
+special tokens. Every later step renders without options, exactly as a bare call to the server does.
 """
 
 import json
@@ -32,7 +32,7 @@ TEMPLATE_FILE = "chat_template.jinja"
 
 
 def configure_chat_template(folder: Path, chat_format: Literal["own", "chatml"]) -> dict[str, Any]:
-    """Settle the chat format of the checkpoint in `folder`; return what was done to it.
+    """Configure the chat format of the checkpoint in `folder`; return a record of the changes.
 
     Raises:
         ArtefactError: no usable template or end-of-turn token, or no room for new tokens.
@@ -40,7 +40,7 @@ def configure_chat_template(folder: Path, chat_format: Literal["own", "chatml"])
     if chat_format == "chatml":
         return {"chat_format": "chatml", "new_tokens": _adopt_chatml(folder)}
     switched = _switch_thinking_off(folder)
-    load_tokenizer(folder)  # refuses one with which the model could not learn to stop
+    load_tokenizer(folder)  # rejects a tokenizer with which the model could not learn to stop
     return {"chat_format": "own", "thinking": "off by default" if switched else "not in the template"}
 
 
@@ -52,7 +52,7 @@ def _switch_thinking_off(folder: Path) -> bool:
     _write_template(folder, THINKING_OFF + tokenizer.chat_template)
     if _rendered(load_tokenizer(folder)) != expected:
         raise ArtefactError(
-            f"The chat template in {folder} does not let its thinking be switched off.",
+            f"The chat template in {folder} does not let callers switch its thinking off.",
             "Give the base a template whose enable_thinking can be set.",
         )
     return True
@@ -61,8 +61,8 @@ def _switch_thinking_off(folder: Path) -> bool:
 def _adopt_chatml(folder: Path) -> dict[str, int]:
     """Give the tokenizer ChatML; return the markers that are new to it, with their ids.
 
-    A new marker begins with the embedding of the base's own marker whose part it takes: an unused row is noise, from
-    which a few hundred training rows do not get the model to end its turn (docs/LOG.md).
+    A new marker starts with the embedding of the base's own marker that it replaces: an unused row is noise, and from
+    there a few hundred training rows do not teach the model to end its turn (docs/LOG.md).
     """
     before = load_tokenizer(folder)
     heirs = {START_OF_TURN: _start_of_turn(before), END_OF_TURN: before.eos_token_id}
@@ -71,7 +71,7 @@ def _adopt_chatml(folder: Path) -> dict[str, int]:
     before.save_pretrained(folder)
     _stop_also_at(folder, heirs[END_OF_TURN])
     _write_template(folder, CHATML)
-    after = load_tokenizer(folder)  # ids as they are on disk: a vocabulary with gaps is numbered anew
+    after = load_tokenizer(folder)  # the ids on disk: loading renumbers a vocabulary with gaps
     new = {marker: after.convert_tokens_to_ids(marker) for marker in missing}
     rows = read_json(folder / "config.json")["vocab_size"]
     if any(token >= rows for token in new.values()):
@@ -98,7 +98,7 @@ def _stop_also_at(folder: Path, token: int) -> None:
 
 
 def _write_template(folder: Path, template: str) -> None:
-    """Write the template into its own file; one in tokenizer_config.json would be a second truth."""
+    """Write the template into its own file; a copy in tokenizer_config.json could contradict it."""
     config = read_json(folder / "tokenizer_config.json")
     if config.pop("chat_template", None):
         write_text(folder / "tokenizer_config.json", json.dumps(config, indent=2, ensure_ascii=False))

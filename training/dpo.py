@@ -1,10 +1,10 @@
 """The `dpo` stage: TRL DPO on preference pairs, on top of the SFT adapter, which is also the reference.
 
-Off by default: on the nano line it bought nothing and cost right numbers (docs/LOG.md); it is here for models whose SFT
-leaves habits that rows alone do not cure.
+Off by default: on the nano model it gained nothing and made more numbers wrong (docs/LOG.md). It exists for models that
+keep habits after SFT which more rows do not cure.
 
 In: runs/<recipe>/data, base and adapter. Out: one ordinary LoRA adapter in the SFT adapter's place, the pairs, the log.
-The tokens are proven to be the template's, with nothing after the end of a turn, before the first step.
+Before the first step, a proof shows that the tokens are the template's, with nothing after the end of a turn.
 """
 
 import json
@@ -83,7 +83,7 @@ def train_dpo(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 
 def preference_pairs(recipe: Recipe) -> dict[str, list[Pair]]:
-    """Return the pairs of the training rows and, to measure on, of the validation rows."""
+    """Return the pairs of the training rows and, for measurements, of the validation rows."""
     sets = training_sets(recipe.data.set, recipe.data.rows, recipe.seed)
     return {
         "train": pairs(sets["train"], recipe.dpo.pairs, recipe.seed, recipe.dpo.failures),
@@ -95,7 +95,7 @@ def prove_tokens(tokenizer: PreTrainedTokenizerBase, wanted: list[Pair], prepare
     """Check that the trainer's tokens are the template's, up to and including the end of the turn.
 
     Raises:
-        StageError: they are not, or a pair is too long.
+        StageError: the tokens differ, or a pair is too long.
     """
     talks = [pair.as_conversation() for pair in wanted]
     expected = [
@@ -103,7 +103,7 @@ def prove_tokens(tokenizer: PreTrainedTokenizerBase, wanted: list[Pair], prepare
         for talk in talks
     ]
     longest = max(len(ids) for sides in expected for ids, _ in sides.values())
-    if longest > max_length:  # first of all: TRL leaves out a pair of which nothing but the prompt would be left
+    if longest > max_length:  # checked first: TRL drops a pair if only its prompt fits
         raise StageError(f"A pair has {longest} tokens, more than dpo.max_length.", "Raise dpo.max_length.")
     for sides, row in zip(expected, prepared, strict=True):
         for side, (ids, prompt) in sides.items():
@@ -117,8 +117,8 @@ def prove_tokens(tokenizer: PreTrainedTokenizerBase, wanted: list[Pair], prepare
 def begin_as_reference(model: Any) -> None:
     """Make TRL's frozen copy of the adapter, `ref`, equal to the adapter, both in fp32.
 
-    TRL leaves the rows of new tokens out of the copy; and it rounds a QLoRA adapter to bf16, in which steps as small as
-    DPO's round to nothing (58 % of the nano adapter's weights never moved).
+    TRL omits the rows of new tokens from the copy; and it rounds a QLoRA adapter to bf16, where steps as small as DPO's
+    round to zero (58 % of the nano adapter's weights never moved).
     """
     for trained, reference in _twins(model):
         trained.data = trained.data.float()
@@ -126,10 +126,10 @@ def begin_as_reference(model: Any) -> None:
 
 
 def refuse_other_reference(loss: float) -> None:
-    """Refuse to train against anything but the SFT adapter: with itself as the reference every pair's loss is ln 2.
+    """Reject any reference but the SFT adapter: if adapter and reference are equal, every pair's loss is ln 2.
 
     Raises:
-        StageError: the loss before the first step is another.
+        StageError: the loss before the first step is not ln 2.
     """
     if abs(loss - math.log(2)) > 0.001:
         raise StageError(
@@ -139,7 +139,7 @@ def refuse_other_reference(loss: float) -> None:
 
 
 def refuse_unchanged(model: Any) -> None:
-    """Refuse an adapter that is still the SFT adapter.
+    """Reject an adapter that is still the SFT adapter.
 
     Raises:
         StageError: no parameter moved.
@@ -149,7 +149,7 @@ def refuse_unchanged(model: Any) -> None:
 
 
 def _twins(model: Any) -> list[tuple[Any, Any]]:
-    """Return each of the adapter's parameters with the reference's; rows of new tokens end in the adapter's name."""
+    """Pair each of the adapter's parameters with the reference's; rows of new tokens end in the adapter's name."""
     found = dict(model.named_parameters())
     return [(found[name], found[name.replace(".default", ".ref")]) for name in found if ".default" in name]
 

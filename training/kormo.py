@@ -1,7 +1,7 @@
-"""Import a KORMo checkpoint to Llama layout, streaming and exact; and the way back, for the nano base.
+"""Import a KORMo checkpoint to Llama layout, streaming and exact; and export it, for the nano base.
 
 KORMo is Llama with two norms named differently. Nothing is computed here: tensors are renamed and their bytes copied,
-so the logits are the same to the bit.
+so the logits are identical to the bit.
 """
 
 import json
@@ -33,7 +33,7 @@ REPLACED_KEYS = {"architectures", "auto_map", "model_type"}
 
 
 def import_checkpoint(source: Path, target: Path) -> dict[str, Any]:
-    """Write `source` (KORMo or Llama layout) into the empty folder `target` in Llama layout; return what was read.
+    """Write `source` (KORMo or Llama layout) into the empty folder `target` in Llama layout; return a summary.
 
     Raises:
         ArtefactError: a file is missing, or a config key or tensor name is not known.

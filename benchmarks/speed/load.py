@@ -1,4 +1,4 @@
-"""Load: callers in a closed loop or at random moments, every answer judged, the server's CPU and memory watched."""
+"""Load: callers in a closed loop or at random moments; judge every answer, measure the server's CPU and memory."""
 
 import asyncio
 import random
@@ -19,14 +19,14 @@ from core.checks import check_message
 from core.prompt import build_messages
 from core.reading import Reading, usual_grid
 
-Post = Callable[[Reading], Awaitable[str]]  # asks for one message; raises what went wrong
+Post = Callable[[Reading], Awaitable[str]]  # asks for one message; raises an error if there is none
 POLL = 0.01  # seconds
 PAUSE = 0.1  # seconds after a request that failed, or a dead server would be asked thousands of times
 
 
 @dataclass
 class Level:
-    """What one server did under one load."""
+    """One server's results under one load."""
 
     seconds: float = 0.0  # in which its answers were counted
     latencies_ms: list[float] = field(default_factory=list)  # end to end, right answers and wrong ones
@@ -36,7 +36,7 @@ class Level:
     generator_seconds: float = 0.0  # of the load generator, which shares the machine
 
     def figures(self) -> dict[str, Any]:
-        """Return what is kept. A wrong answer is none, however fast."""
+        """Return the figures to keep. A wrong answer does not count, however fast."""
         answers, wrong = len(self.latencies_ms), sum(self.wrong.values())
         return {
             "asked": answers + self.failed,
@@ -50,7 +50,7 @@ class Level:
         }
 
     def note(self, reading: Reading, text: str | None, seconds: float) -> None:
-        """Judge one answer; None: there was none."""
+        """Judge one answer; None means that none came."""
         if text is None:
             self.failed += 1
             return
@@ -60,7 +60,7 @@ class Level:
 
 
 async def _ask(post: Post, reading: Reading) -> str | None:
-    """Ask; ask again when the server closed an idle connection, as our client does."""
+    """Ask; retry if the server closed an idle connection, like our client."""
     for _ in range(2):
         with suppress(aiohttp.ClientConnectionError):
             return await _once(post, reading)
@@ -78,7 +78,7 @@ async def _once(post: Post, reading: Reading) -> str | None:
 
 @asynccontextmanager
 async def session(*, keep: bool = True) -> AsyncIterator[aiohttp.ClientSession]:
-    """Open the load generator's connections; `keep`: each is used again, unless the server closes it."""
+    """Open the load generator's connections; with `keep`, each is reused until the server closes it."""
     limits = (
         aiohttp.TCPConnector(limit=0, keepalive_timeout=60) if keep else aiohttp.TCPConnector(limit=0, force_close=True)
     )
@@ -99,8 +99,8 @@ async def closed_loop(
 ) -> Level:
     """Keep `at_once` callers busy for `seconds`, and until there are as many answers as callers.
 
-    What a caller gets first is not counted, since all come at the same moment; nor what is still written at the end.
-    `meter` tells the CPU time that the server took so far.
+    A caller's first answer does not count, since all callers start at the same moment; nor do answers still in
+    progress at the end. `meter` returns the CPU time that the server has used so far.
     """
     level, wanted, stop, warm = Level(), readings(seed), False, 0
 
@@ -126,9 +126,9 @@ async def closed_loop(
 
 
 async def arrivals(post: Post, rate: float, seconds: float, seed: int) -> Level:
-    """Ask at random moments (Poisson), `rate` a second on average, whatever the answers do.
+    """Ask at random moments (Poisson), `rate` a second on average, regardless of the answers.
 
-    Latency counts from the moment at which a request was due: were the load generator late, it would show.
+    Latency counts from the moment at which a request was due, so a late load generator would show.
     """
     level, wanted, rng = Level(), readings(seed), random.Random(seed)
     begin, due, cpu = time.perf_counter(), 0.0, time.process_time()
@@ -148,7 +148,7 @@ async def arrivals(post: Post, rate: float, seconds: float, seed: int) -> Level:
 async def stream(url: str, body: dict[str, Any], at_once: int, count: int, seed: int) -> dict[str, Any]:
     """Return times to the first token and per further token, ms, by the request function of `vllm bench`.
 
-    It does not ask again when a server has closed an idle connection, so each request has a new one.
+    That function does not retry when a server has closed an idle connection, so each request gets a new connection.
     """
     from vllm.benchmarks.lib.endpoint_request_func import RequestFuncInput, async_request_openai_chat_completions
 
@@ -173,11 +173,11 @@ async def stream(url: str, body: dict[str, Any], at_once: int, count: int, seed:
 
 
 def cpu_seconds(family: list[psutil.Process]) -> float:
-    """Return the CPU time that these processes took so far."""
+    """Return the CPU time that these processes have used so far."""
     return sum(sum(process.cpu_times()[:2]) for process in family)
 
 
 def peak_mib(family: list[psutil.Process]) -> float:
-    """Return the most memory that these processes held, MiB: the kernel's own high-water marks, added up."""
+    """Return the peak memory of these processes, MiB: the sum of the kernel's high-water marks."""
     status = "".join(Path(f"/proc/{process.pid}/status").read_text(errors="replace") for process in family)
     return sum(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM:"))

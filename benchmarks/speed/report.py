@@ -1,6 +1,6 @@
-"""From the rounds' numbers to docs/benchmarks.md: tables and pictures, between two marks; the words around them stay.
+"""From the rounds' numbers to docs/benchmarks.md: tables and pictures between two marks; the text around them stays.
 
-In: bench.json. Out: docs/benchmarks.json (one list entry a round, latencies as percentiles over all rounds),
+In: bench.json. Out: docs/benchmarks.json (one list entry per round, latencies as percentiles over all rounds),
 docs/benchmarks.md, docs/images/bench-*.png.
 """
 
@@ -35,7 +35,7 @@ def publish(result: dict[str, Any], docs: Path) -> None:
     """Write the page, its pictures and the numbers.
 
     Raises:
-        StageError: the page has no place for them, or too little was measured.
+        StageError: the page lacks the marks, or too little was measured.
     """
     page = docs / "benchmarks.md"
     before, found, rest = page.read_text(encoding="utf-8").partition(BEGIN)
@@ -44,7 +44,7 @@ def publish(result: dict[str, Any], docs: Path) -> None:
         raise StageError(f"{page} has no {BEGIN} … {END}.", "Put the two marks back where the tables belong.")
     summary = summarize(result)
     if not {OPPONENT, LINE} <= set(summary["contenders"]):
-        raise StageError(f"{OPPONENT} and {LINE} were not both measured.", "Run it whole: make bench.")
+        raise StageError(f"{OPPONENT} and {LINE} were not both measured.", "Run the whole benchmark: make bench.")
     draw_rates(summary, docs / "images" / "bench-rates.png")
     draw_latencies(summary, docs / "images" / "bench-latencies.png")
     write_text(docs / "benchmarks.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
@@ -52,7 +52,7 @@ def publish(result: dict[str, Any], docs: Path) -> None:
 
 
 def summarize(result: dict[str, Any]) -> Summary:
-    """Return, for each contender, its figures: lists have an entry a round."""
+    """Return each contender's figures; lists have one entry per round."""
     contenders = {}
     for contender in CONTENDERS:
         rounds = [one[contender.name] for one in result["rounds"] if contender.name in one]
@@ -226,7 +226,7 @@ def _arrivals(summary: Summary) -> str:
 def _streams(summary: Summary) -> str:
     told = {name: found["stream"] for name, found in summary["contenders"].items() if found["stream"]}
     if LINE not in told:
-        return "Nobody streamed."
+        return "No streaming was measured."
     keys = [f"{key}_p{p}_ms" for key in ("ttft", "tpot") for p in (50, 90)]
     levels = list(told[LINE])
     rows = [
@@ -253,7 +253,7 @@ def draw_rates(summary: Summary, target: Path) -> None:
 
 
 def draw_latencies(summary: Summary, target: Path) -> None:
-    """Draw the median latency over the rate that it is had at: the knee is where a line turns upwards."""
+    """Draw the median latency over the rate of messages: the knee is where a line turns upwards."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     for name, found in summary["contenders"].items():

@@ -1,4 +1,4 @@
-// The operator's page: the board live by server-sent events, two sliders, the last messages. Texts only ever as text.
+// The operator's page: the board, live over server-sent events, two sliders, the latest messages. Texts are never markup.
 import { Sign } from "./sign.js";
 import { TEXTS } from "./texts.js";
 
@@ -7,7 +7,7 @@ const $ = (id) => document.getElementById(id);
 const board = new Sign($("board")), trial = new Sign($("trial"));
 let events;
 let language = localStorage.getItem("language") ?? (navigator.language.startsWith("ko") ? "ko" : "en");
-const PATIENCE = 4000, SILENCE = 40000;  // ms for an answer; without a sign of life from the stream
+const PATIENCE = 4000, SILENCE = 40000;  // ms to wait for an answer, and for any event of the stream
 let state = "connecting", view = null, heard = performance.now(), newest = 0;
 const text = (key) => TEXTS[language][key];
 
@@ -40,7 +40,7 @@ function describe() {
 async function showBoard(next) {
   const turn = ++newest;
   view = next;
-  // Until when, by this machine's running time: its clock may be wrong.
+  // Expiry by this machine's monotonic time: its clock may be wrong.
   const lasts = view.message ? Date.parse(view.blank_at) - Date.parse(view.message.written_at) - view.age * 1000 : 0;
   view.over = performance.now() + lasts;
   $("ai-mark").hidden = !view.ai_mark || !view.message;
@@ -90,7 +90,7 @@ async function write(event) {
 }
 
 async function askHealth() {
-  // Also without the gateway: what is over is not shown as today's.
+  // Needs no gateway: a stale message is never displayed.
   if (view?.message && performance.now() > view.over) showBoard({ ...view, message: null, pages: [] });
   const answer = await ask("health");
   const silent = performance.now() - heard > SILENCE;
@@ -98,7 +98,7 @@ async function askHealth() {
   if (answer && silent) { heard = performance.now(); listen(); }
 }
 
-// Null where no answer came, or only half of one: the gateway may go at any moment.
+// Returns null if no answer came, or only half of one: the gateway may go away at any moment.
 async function ask(path) {
   try {
     const answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE) });
@@ -115,7 +115,7 @@ function listen() {
   events.onopen = () => { hear(); askHealth(); };
   events.onerror = () => {
     showState("lost");
-    // A browser gives up where the gateway refuses; then it is us who try again.
+    // A browser stops retrying when the gateway rejects the stream, so the page retries by itself.
     if (events.readyState === EventSource.CLOSED) setTimeout(listen, 1000);
   };
 }

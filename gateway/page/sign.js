@@ -1,5 +1,5 @@
 // An LED sign, dot by dot. GalmuriMono11 is drawn once at its own size, 12 px a full-width character, 6 px a cell, and
-// every pixel becomes a dot. Which lines make a page is the gateway's word; nothing here changes text.
+// every pixel becomes a dot. The gateway decides which lines make a page; nothing here changes text.
 const CELL = 6, ROW = 14, PITCH = 5, PAGE_MS = 4000, STEP_MS = 40;
 const ON = "#ffb000", OFF = "#1c1710";
 
@@ -15,8 +15,8 @@ export class Sign {
 
   async show(view) {
     const turn = (this.shows = (this.shows ?? 0) + 1);
-    // Without the font the browser's own is drawn: less pretty, still the message.
-    try { await document.fonts.load("12px Sign", "가"); } catch { /* asked again at the next message */ }
+    // Without the font, the browser's own draws the message: less pretty, but readable.
+    try { await document.fonts.load("12px Sign", "가"); } catch { /* retried at the next message */ }
     if (turn !== this.shows) return;
     clearInterval(this.timer);
     Object.assign(this, { pages: view.pages, columns: view.lines ? view.columns : 20, lines: view.lines });
@@ -38,7 +38,7 @@ export class Sign {
   step() {
     if (!this.pages.length) return this.draw(() => false);
     if (this.strip) {
-      // Who asked for less motion gets the text in jumps of a whole sign.
+      // With reduced motion, the text moves in jumps of a whole sign.
       const jump = this.still.matches ? Math.floor(this.turn / 100) * this.wide + this.wide : this.turn;
       const shift = (jump % (this.strip.width + this.wide)) - this.wide;
       this.draw((x, y) => lit(this.strip, x + shift, y));

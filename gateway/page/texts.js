@@ -1,11 +1,11 @@
-// What the page says, in both languages.
+// The page's texts, in both languages.
 export const TEXTS = {
   ko: {
-    title: "공원 전광판", now: "지금 표시 중", aiMark: "AI 작성", try: "문구 시험하기", yesterday: "어제 기온", today: "오늘 기온",
-    show: "전광판에도 표시", write: "문구 쓰기", writing: "쓰는 중…", last: "최근 문구 50개", time: "시각", change: "어제 → 오늘",
-    text: "문구", tries: "시도", seconds: "초", blank: "표시 중인 문구가 없습니다.", board: "전광판", other: "English",
+    title: "공원 전광판", now: "표출 중", aiMark: "AI 작성", try: "문구 시험", yesterday: "어제 기온", today: "오늘 기온",
+    show: "전광판에도 표출", write: "문구 생성", writing: "생성 중…", last: "최근 문구 50개", time: "시각", change: "어제 → 오늘",
+    text: "문구", tries: "시도 횟수", seconds: "소요(초)", blank: "표출 중인 문구가 없습니다.", board: "전광판", other: "English",
     ready: "모델 준비됨", down: "모델이 응답하지 않습니다", lost: "게이트웨이와 연결이 끊겼습니다. 다시 연결하는 중…",
-    connecting: "연결하는 중…", until: "까지 표시", failed: "문구를 받지 못했습니다",
+    connecting: "연결하는 중…", until: "까지 표출", failed: "문구를 받지 못했습니다",
   },
   en: {
     title: "Park signboard", now: "On the board now", aiMark: "Written by AI", try: "Try a message", yesterday: "Yesterday",

@@ -55,7 +55,7 @@ def test_the_board_shows_what_is_written_without_a_reload(page: Page) -> None:
     with scripted(right_answer) as model, running_gateway(model.url) as client:
         page.goto(str(client.base_url))
         expect(page.locator("#state")).to_have_text("모델 준비됨")
-        expect(page.locator("#message")).to_have_text("표시 중인 문구가 없습니다.")
+        expect(page.locator("#message")).to_have_text("표출 중인 문구가 없습니다.")
         assert page.evaluate(LIT) == 0
         expect(page.locator("#ai-mark")).to_be_hidden()
         text = show(client, 33, 36)
@@ -85,7 +85,7 @@ def test_a_message_is_tried_with_the_keyboard_alone(page: Page) -> None:
         expect(page.locator("#trial-sign")).to_be_visible()
         text = page.locator("#answer").inner_text()
         assert not check_message(text, Reading(45, 40))
-        expect(page.locator("#message")).to_have_text("표시 중인 문구가 없습니다.")
+        expect(page.locator("#message")).to_have_text("표출 중인 문구가 없습니다.")
         page.locator("#show").check()
         page.locator("#write").click()
         expect(page.locator("#message")).to_contain_text("45 → 40 °C")
@@ -125,7 +125,7 @@ def test_it_comes_back_after_the_gateway(page: Page) -> None:
         expect(page.locator("#state")).to_have_attribute("data-state", "lost", timeout=10_000)
         with running_gateway(model.url, port=port) as client:
             expect(page.locator("#state")).to_have_attribute("data-state", "ready", timeout=15_000)
-            expect(page.locator("#message")).to_have_text("표시 중인 문구가 없습니다.", timeout=15_000)
+            expect(page.locator("#message")).to_have_text("표출 중인 문구가 없습니다.", timeout=15_000)
             text = show(client, 20, 15)
             expect(page.locator("#board")).to_have_attribute("aria-label", text)
 

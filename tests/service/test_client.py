@@ -1,4 +1,4 @@
-"""The client against a scripted endpoint: what it sends, what it rejects, and that every fault is typed and in time."""
+"""The client against a scripted endpoint: its requests, rejected samples, and typed errors before the deadline."""
 
 import asyncio
 import math
@@ -89,7 +89,7 @@ def test_a_good_message_needs_one_try(say: Say) -> None:
         (saying(None), {Problem.EMPTY}),
     ],
 )
-def test_a_bad_sample_is_rejected_and_the_model_asked_again(say: Say, bad: Reply, problems: set[Problem]) -> None:
+def test_a_bad_sample_is_rejected_and_retried(say: Say, bad: Reply, problems: set[Problem]) -> None:
     with scripted(bad, saying(GOOD)) as server:
         message = say(server.url)
     assert (message.text, message.tries, len(server.requests)) == (GOOD, 2, 2)
@@ -118,7 +118,7 @@ def test_only_bad_samples_end_in_an_error_never_in_a_message(say: Say, bad: Repl
     assert len(server.requests) == MAX_SAMPLES == 4
 
 
-def test_max_samples_is_the_callers(say: Say) -> None:
+def test_the_caller_sets_max_samples(say: Say) -> None:
     with scripted(saying(LABELLED)) as server, pytest.raises(MessageError):
         say(server.url, max_samples=2)
     assert len(server.requests) == 2
@@ -127,7 +127,7 @@ def test_max_samples_is_the_callers(say: Say) -> None:
 @pytest.mark.parametrize(
     ("options", "extra"), [({}, {}), ({"temperature": 0.2}, {"temperature": 0.2})], ids=["default", "temperature"]
 )
-def test_what_is_sent(say: Say, options: dict[str, float], extra: dict[str, float]) -> None:
+def test_the_request_has_path_key_and_body(say: Say, options: dict[str, float], extra: dict[str, float]) -> None:
     with scripted(saying(GOOD)) as server:
         say(server.url, model="board", api_key="secret", **options)
     request = server.requests[0]
@@ -178,13 +178,13 @@ def test_faults_are_typed(say: Say, reply: Reply, error: type[Exception], reques
     assert len(server.requests) == requests
 
 
-def test_one_server_error_is_forgiven_and_is_no_try_of_the_model(say: Say) -> None:
+def test_one_server_error_is_retried_and_counts_as_no_sample(say: Say) -> None:
     with scripted(Reply(JSON_ERROR, status=500), saying(GOOD)) as server:
         assert say(server.url).tries == 1
     assert len(server.requests) == 2
 
 
-def test_nothing_listens(say: Say) -> None:
+def test_a_closed_port_is_server_unavailable(say: Say) -> None:
     with pytest.raises(ServerUnavailable, match="Nothing answers at"):
         say(f"http://127.0.0.1:{free_port()}/v1")
 
@@ -236,7 +236,7 @@ def test_temperatures_are_rounded_half_away_from_zero(say: Say, given: float, se
     assert server.requests[0].body["messages"] == build_messages(reading)
 
 
-def test_an_unusual_reading_is_asked_for_with_warnings(say: Say) -> None:
+def test_an_unusual_reading_gets_a_message_with_warnings(say: Say) -> None:
     hot = "어제보다 36도 올라 매우 덥습니다. 나무 그늘 아래서 잠시 쉬어가세요."
     with scripted(saying(hot)) as server:
         message = say(server.url, 10, 46)
@@ -300,7 +300,7 @@ def marked(mark: object = MARK, **more: object) -> Reply:
     return Reply(completion(GOOD, system_fingerprint=mark, **more))
 
 
-def test_the_golden_prompt_is_asked_once_and_by_its_ids() -> None:
+def test_the_golden_prompt_is_checked_once_by_its_token_ids() -> None:
     with scripted(marked(prompt_token_ids=IDS)) as server, SignboardClient(server.url, deadline=PATIENT) as client:
         assert [client.say(10, 20).text for _ in range(3)] == [GOOD] * 3
     bodies = [request.body for request in server.requests]
@@ -312,18 +312,18 @@ def test_the_golden_prompt_is_asked_once_and_by_its_ids() -> None:
 @pytest.mark.parametrize(
     "more", [{"prompt_token_ids": [5, 7, 12]}, {"usage": {**COUNT["usage"], "prompt_tokens": 4}}], ids=["ids", "count"]
 )
-def test_a_prompt_read_as_other_tokens_gives_no_message(say: Say, more: dict[str, object]) -> None:
+def test_a_prompt_mismatch_gives_no_message(say: Say, more: dict[str, object]) -> None:
     with scripted(marked(**more)) as server, pytest.raises(PromptMismatch, match=MARK) as caught:
         say(server.url)
     assert "own tokenizer and template" in caught.value.todo
 
 
-def test_where_ids_are_not_told_their_number_must_do(say: Say) -> None:
+def test_without_token_ids_their_number_is_compared(say: Say) -> None:
     with scripted(marked(**COUNT)) as server:
         assert say(server.url).text == GOOD
 
 
-def test_a_server_replaced_meanwhile_is_proven_again() -> None:
+def test_a_replaced_server_must_prove_its_prompt_again() -> None:
     first, second = marked(prompt_token_ids=IDS), marked(OTHER, prompt_token_ids=IDS)
     with scripted(first, first, second) as server, SignboardClient(server.url, deadline=PATIENT) as client:
         assert client.say(10, 20).text == GOOD
@@ -341,7 +341,7 @@ def test_a_foreign_server_is_used_unless_a_fingerprint_is_required(say: Say, mar
         assert say(server.url, fingerprint=fingerprint([1])).text == GOOD
 
 
-def test_many_at_once_ask_for_one_golden_prompt() -> None:
+def test_concurrent_requests_share_one_golden_prompt() -> None:
     async def ask(url: str) -> None:
         async with AsyncSignboardClient(url, deadline=PATIENT) as client:
             await asyncio.gather(*(client.say(10, 20) for _ in range(8)))

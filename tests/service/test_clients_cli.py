@@ -70,7 +70,7 @@ def test_without_a_server_two_lines_say_what_to_do() -> None:
         ("-5.", "3", Reading(-5, 3)),
     ],
 )
-def test_negative_temperatures_are_no_options(
+def test_negative_temperatures_are_not_options(
     yesterday: str, today: str, reading: Reading, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with scripted(right_answer) as server:
@@ -101,9 +101,9 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     ("reply", "told"),
     [
         (Reply("{}", status=401), "answered 401"),
-        (Reply("<h1>hi</h1>", content_type="text/html"), "no chat completion"),
-        (Reply('{"choices": []}'), "no chat completion"),
-        (Reply('{"choices'), "no chat completion"),
+        (Reply("<h1>hi</h1>", content_type="text/html"), "not a chat completion"),
+        (Reply('{"choices": []}'), "not a chat completion"),
+        (Reply('{"choices'), "not a chat completion"),
     ],
     ids=["401", "HTML", "no choices", "broken JSON"],
 )

@@ -1,4 +1,4 @@
-"""docker-compose.yml without Docker: what it starts, with which flags, and that vLLM's own parser takes them."""
+"""docker-compose.yml without Docker: its commands and flags, and that vLLM's own parser accepts the flags."""
 
 import json
 import os
@@ -135,7 +135,7 @@ def test_the_server_is_the_pinned_official_image_offline_and_locked_in() -> None
         assert content["services"][stage]["profiles"] == [stage]
 
 
-def test_the_other_services_run_commands_that_there_are() -> None:
+def test_the_other_services_run_existing_commands() -> None:
     services = compose_file()["services"]
     for command in (
         [*services["vllm"]["healthcheck"]["test"][3:], "--help"],

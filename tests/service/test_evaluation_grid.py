@@ -61,7 +61,7 @@ def test_grid_counts_what_a_bad_model_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [["--every", "0"], ["--every", "x"], ["--only", "both"], ["--loud"]], ids=" ".join)
-def test_wrong_usage_ends_with_2(options: list[str]) -> None:
+def test_wrong_usage_exits_with_2(options: list[str]) -> None:
     assert run_room("evaluation", "grid", *options).returncode == 2
 
 
@@ -74,7 +74,7 @@ def test_a_server_fault_is_an_error_not_a_traceback() -> None:
     assert done.stderr.startswith("error: ")
 
 
-def test_an_unwritable_report_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
+def test_an_unwritable_output_file_is_rejected_before_any_request(tmp_path: Path) -> None:
     with scripted(right_answer) as server:
         done = run_room("evaluation", "grid", "--url", server.url, "--out", str(tmp_path))
     assert (done.returncode, server.requests) == (1, [])

@@ -1,4 +1,4 @@
-"""The gateway over real HTTP before a scripted model: its API, its errors, its locks, and what it withstands."""
+"""The gateway over real HTTP before a scripted model: API, errors, keys, limits and faults of the model."""
 
 import base64
 import json
@@ -46,7 +46,7 @@ def generate(client: httpx.Client, **more: Any) -> httpx.Response:
 
 
 def problem(answer: httpx.Response, code: str) -> dict[str, Any]:
-    """Check that an answer is the problem `code` as RFC 9457 wants it, and return it."""
+    """Check that an answer is the problem `code` in RFC 9457's form, and return it."""
     assert answer.headers["content-type"] == "application/problem+json", answer.text
     body: dict[str, Any] = answer.json()
     assert (body["code"], body["status"], answer.status_code) == (code, KINDS[code][0], KINDS[code][0])
@@ -57,7 +57,7 @@ def problem(answer: httpx.Response, code: str) -> dict[str, Any]:
     return body
 
 
-def test_the_originals_callers_get_what_they_got() -> None:
+def test_the_originals_callers_get_compatible_answers() -> None:
     with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
         answer = client.post("/generate/temperature", json={"yesterday_temp": 10, "today_temp": 20, "temperature": 0.7})
         assert answer.status_code == 200
@@ -70,7 +70,7 @@ def test_the_originals_callers_get_what_they_got() -> None:
         assert "temperature" not in model.requests[-1].body, "the checkpoint's own"
 
 
-def test_health_is_the_models_and_kept_for_a_while() -> None:
+def test_health_asks_the_model_and_is_cached() -> None:
     with scripted(saying(GOOD)) as model, running_gateway(model.url, health_seconds=60) as client:
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: client.get("/health"), range(8)))
@@ -111,13 +111,13 @@ def test_bad_input_never_reaches_the_model(body: bytes) -> None:
         assert model.requests == []
 
 
-def test_a_broken_sensor_is_told_so() -> None:
+def test_a_temperature_beyond_the_limits_is_a_typed_error() -> None:
     with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
         problem(generate(client, today_temp=85), "bad_reading")
         assert model.requests == []
 
 
-def test_a_form_of_another_site_is_refused() -> None:
+def test_a_cross_site_form_is_rejected() -> None:
     with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
         plain = client.post(
             "/generate/temperature", content=json.dumps(TEN_TWENTY), headers={"content-type": "text/plain"}
@@ -133,7 +133,7 @@ def test_a_form_of_another_site_is_refused() -> None:
             assert client.get("/health", headers={"host": host}).status_code == 200
 
 
-def test_a_rejected_text_is_shown_to_nobody() -> None:
+def test_a_rejected_text_is_never_exposed() -> None:
     with scripted(saying(LABELLED)) as model, running_gateway(model.url) as client:
         answer = generate(client)
         assert "label" in problem(answer, "no_message")["detail"]
@@ -178,7 +178,7 @@ def test_excess_requests_are_rejected_immediately() -> None:
             assert answer.elapsed.total_seconds() < 0.9
 
 
-def test_a_connection_that_went_dead_is_given_up_long_before_the_deadline() -> None:
+def test_a_dead_connection_is_retried_long_before_the_deadline() -> None:
     with (
         scripted(saying(GOOD, delay=20), saying(GOOD)) as model,
         running_gateway(model.url, deadline=6) as client,
@@ -189,7 +189,7 @@ def test_a_connection_that_went_dead_is_given_up_long_before_the_deadline() -> N
         assert 2 <= time.monotonic() - begin < 5
 
 
-def test_waiting_ends_at_the_deadline() -> None:
+def test_queued_requests_time_out_at_the_deadline() -> None:
     with (
         scripted(saying(GOOD, delay=3)) as model,
         running_gateway(model.url, running=1, deadline=1, failures=100) as client,
@@ -201,7 +201,7 @@ def test_waiting_ends_at_the_deadline() -> None:
             assert answer.elapsed.total_seconds() < 2
 
 
-def test_the_breaker_spares_a_model_that_is_down_and_sees_it_come_back() -> None:
+def test_the_breaker_opens_while_the_model_is_down_and_closes_when_it_is_back() -> None:
     broken = threading.Event()
     broken.set()
 
@@ -221,7 +221,7 @@ def test_the_breaker_spares_a_model_that_is_down_and_sees_it_come_back() -> None
         assert "signboard_breaker_open 0.0" in client.get("/metrics").text
 
 
-def test_twin_readings_of_a_board_are_one_request() -> None:
+def test_identical_readings_of_a_board_share_one_request() -> None:
     with (
         scripted(saying(GOOD, delay=0.5)) as model,
         running_gateway(model.url) as client,
@@ -234,7 +234,7 @@ def test_twin_readings_of_a_board_are_one_request() -> None:
         assert len(model.requests) == 4
 
 
-def test_an_older_reading_that_takes_longer_is_not_shown() -> None:
+def test_a_late_message_for_an_older_reading_is_not_shown() -> None:
     def answer(request: Request) -> Reply:
         reply = right_answer(request)
         slow = "오늘 20도" in request.body["messages"][-1]["content"]
@@ -247,13 +247,13 @@ def test_an_older_reading_that_takes_longer_is_not_shown() -> None:
         late = older.result()
         assert late.status_code == 200
         assert late.json()["board"] is None, "no board shows it"
-        assert "younger reading" in late.json()["warnings"][-1]
+        assert "newer reading" in late.json()["warnings"][-1]
         assert client.get("/boards/main").json()["message"]["today_temp"] == 25
         assert [shown["today_temp"] for shown in client.get("/boards/main/history").json()] == [25]
 
 
-def test_a_message_for_which_no_board_has_room_is_told() -> None:
-    """Two new boards at the same time, room for one: the one that is written second is not shown anywhere."""
+def test_a_message_without_a_free_board_is_reported() -> None:
+    """Two new boards at the same time, room for one: the second message is not shown anywhere."""
 
     def answer(request: Request) -> Reply:
         reply = right_answer(request)
@@ -274,14 +274,14 @@ def test_a_message_for_which_no_board_has_room_is_told() -> None:
         problem(client.get("/boards/lake"), "not_found")
 
 
-def test_the_models_name_is_the_one_that_is_set() -> None:
+def test_the_configured_model_name_is_used() -> None:
     with scripted(saying(GOOD)) as model, running_gateway(model.url, model_name="park-writer") as client:
         assert client.get("/health").json()["model"] == "park-writer"
         assert generate(client).status_code == 200
         assert {request.body["model"] for request in model.requests} == {"park-writer"}
 
 
-def test_each_key_has_a_rate_of_its_own() -> None:
+def test_each_key_has_its_own_rate_limit() -> None:
     first, first_line = new_key("lake", [KeyScope.BOARD])
     second, second_line = new_key("hill", [KeyScope.BOARD])
     keys = f"{first_line} {second_line}"
@@ -291,7 +291,7 @@ def test_each_key_has_a_rate_of_its_own() -> None:
             assert [generate(client).status_code for _ in range(3)] == [200, 200, 429]
 
 
-def test_a_batch_has_an_answer_for_each() -> None:
+def test_a_batch_has_an_answer_for_each_reading() -> None:
     readings = [
         TEN_TWENTY | {"board": "a"},
         {"yesterday_temp": -90, "today_temp": 3},
@@ -321,7 +321,7 @@ def events(client: httpx.Client, until: Callable[[list[dict[str, Any]]], bool], 
     return seen
 
 
-def test_watchers_see_what_the_board_shows_and_that_it_goes_blank() -> None:
+def test_watchers_see_messages_and_boards_going_blank() -> None:
     with scripted(right_answer) as model, running_gateway(model.url, max_age=1.5) as client:
         threading.Timer(0.5, generate, (client,)).start()
         seen = events(client, lambda views: len(views) == 3)
@@ -373,7 +373,7 @@ def test_a_key_opens_its_scope_as_bearer_and_as_a_browsers_password() -> None:
         assert "authorization" not in model.requests[-1].headers, "our key is not vLLM's business"
 
 
-def test_a_key_that_asks_too_often_waits_and_a_large_body_is_not_read() -> None:
+def test_rate_limit_and_body_limit_reject_requests() -> None:
     with scripted(saying(GOOD)) as model, running_gateway(model.url, rate_limit="5/minute", body_limit=2048) as client:
         for size in (3000, 10_000_000):
             problem(client.post("/generate/temperature", content=b" " * size), "too_large")
@@ -391,7 +391,7 @@ def test_a_key_that_asks_too_often_waits_and_a_large_body_is_not_read() -> None:
         assert client.get("/health").status_code == 200
 
 
-def test_every_answer_is_locked_in_and_named() -> None:
+def test_every_answer_has_security_headers_and_a_request_id() -> None:
     with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
         for path in ("/", "/health", "/nothing", "/docs"):
             headers = client.get(path, headers={"origin": "https://evil.example"}).headers
@@ -409,7 +409,7 @@ def test_every_answer_is_locked_in_and_named() -> None:
         assert headers["access-control-allow-origin"] == "https://park.example"
 
 
-def test_a_fault_of_the_gateway_is_typed_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_is_typed_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.api.MessageOut.of", lambda *_: 1 / 0)
     with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
         problem(generate(client), "internal")
@@ -423,7 +423,7 @@ def test_the_docs_need_nothing_from_outside() -> None:
         assert client.get("/static-offline-docs/swagger-ui.css").status_code == 200
 
 
-def test_the_sdks_route_passes_bytes_on_and_streams() -> None:
+def test_the_openai_route_forwards_bytes_and_streams() -> None:
     body = 'data: {"choices": []}\n\ndata: [DONE]\n\n'
     with (
         scripted(Reply(completion(LABELLED)), Reply(body, content_type="text/event-stream", drip=0.01)) as model,
@@ -438,7 +438,7 @@ def test_the_sdks_route_passes_bytes_on_and_streams() -> None:
         assert "signboard_running 0.0" in client.get("/metrics").text
 
 
-def test_a_reader_that_does_not_read_holds_no_slot() -> None:
+def test_a_stalled_reader_holds_no_slot() -> None:
     body = "data: x\n\n" * 2_000_000
     with (
         scripted(Reply(body, content_type="text/event-stream"), right_answer) as model,
@@ -451,7 +451,7 @@ def test_a_reader_that_does_not_read_holds_no_slot() -> None:
         assert client.post("/v1/chat/completions", json=chat).status_code == 200
 
 
-def test_a_body_that_drips_is_not_waited_for() -> None:
+def test_a_slow_request_body_times_out() -> None:
     def parts() -> Any:
         for _ in range(30):
             yield b" "
@@ -473,14 +473,14 @@ def test_sdk_callers_cannot_open_the_breaker_for_the_boards() -> None:
         assert generate(client).status_code == 200
 
 
-def test_a_batch_counts_as_many() -> None:
+def test_a_batch_counts_each_reading_against_the_rate_limit() -> None:
     readings = {"readings": [TEN_TWENTY] * 6}
     with scripted(right_answer) as model, running_gateway(model.url, rate_limit="10/minute") as client:
         assert client.post("/generate/batch", json=readings).status_code == 200
         problem(client.post("/generate/batch", json=readings), "too_many")
 
 
-def test_a_stream_that_breaks_is_seen_to_break() -> None:
+def test_a_broken_stream_ends_with_a_protocol_error() -> None:
     body = "data: x\n\n" * 10
     with (
         scripted(Reply(body, content_type="text/event-stream", drop=True)) as model,

@@ -1,4 +1,4 @@
-"""The gateway as a process: a graceful end, logs without secrets, a full disk; and started again beside vLLM."""
+"""The gateway as a process: graceful shutdown, logs without secrets, a full disk, restarts together with vLLM."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_sigterm_lets_running_requests_end_and_closes_streams(tmp_path: Path) -> None:
+def test_sigterm_drains_running_requests_and_closes_streams(tmp_path: Path) -> None:
     got: list[httpx.Response] = []
     with (
         scripted(saying(GOOD), saying(GOOD, delay=2)) as model,
@@ -100,7 +100,7 @@ def test_a_full_disk_under_the_log_stops_no_board() -> None:
             assert httpx.post(f"{url}/generate/temperature", json=TEN_TWENTY).status_code == 200
 
 
-def test_headers_without_end_are_cut_off(tmp_path: Path) -> None:
+def test_endless_headers_are_rejected_in_bounded_memory(tmp_path: Path) -> None:
     with scripted(right_answer) as model, gateway_process(model.url, tmp_path / "log") as (process, url):
         before = psutil.Process(process.pid).memory_info().rss
         with socket.create_connection(("127.0.0.1", int(url.rsplit(":", 1)[1])), timeout=10) as caller:
@@ -149,7 +149,7 @@ def test_a_taken_port_and_a_key_on_the_command_line() -> None:
     assert run_room("gateway", "key", "두 번").returncode == 1
 
 
-def test_what_keeps_dying_is_given_up(tmp_path: Path) -> None:
+def test_a_process_that_keeps_dying_is_not_restarted(tmp_path: Path) -> None:
     deaths = Deaths("vLLM", tmp_path / "log")
     for _ in range(4):
         deaths.count(1)
@@ -157,8 +157,8 @@ def test_what_keeps_dying_is_given_up(tmp_path: Path) -> None:
         deaths.count(-9)
 
 
-def test_both_are_started_again_when_they_are_killed(tmp_path: Path) -> None:
-    """The stand-in for vLLM answers nothing of the model's; what is tested is who starts whom."""
+def test_killed_vllm_and_gateway_are_restarted(tmp_path: Path) -> None:
+    """The stand-in for vLLM never answers as a model: only the restarts are tested."""
     port = free_port()
     command = [sys.executable, str(ROOT / "tests/support/stand_in.py"), f"--port={port}", f"--pids={tmp_path / 'pids'}"]
     server = ModelServer(command, dict(os.environ), "board", ServeSettings(port=port), tmp_path / "vllm.log", None)

@@ -33,7 +33,7 @@ OPTIONS = (
 
 
 def locust(url: str, *options: str) -> tuple[int, str]:
-    """Run the load test for four seconds; return its exit code and what it said."""
+    """Run the load test for four seconds; return its exit code and output."""
     command = [sys.executable, "-m", "locust", "-f", "benchmarks/locustfile.py", "--host", url, *OPTIONS, *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout + done.stderr
@@ -67,14 +67,14 @@ def test_a_missed_goal_fails(script: Script, options: tuple[str, ...], missed: s
     assert any(line.startswith("MISSED") and missed in line for line in said.splitlines()), said
 
 
-def test_who_meets_the_gateways_rate_limit_is_told_so() -> None:
+def test_hitting_the_gateways_rate_limit_is_explained() -> None:
     with scripted(right_answer) as model, running_gateway(model.url, rate_limit="10/minute") as client:
         code, said = locust(str(client.base_url))
     assert code == 1, said
     assert "SIGNBOARD_GATEWAY_RATE_LIMIT" in said
 
 
-def test_no_request_is_no_success() -> None:
+def test_a_load_test_without_requests_fails() -> None:
     with scripted(right_answer) as model:
         code, said = locust(model.url.removesuffix("/v1"), "--every", "1000", "--hour", "1000")
     assert code == 1, said

@@ -1,4 +1,4 @@
-"""The server process with a stand-in for vLLM: when it counts as ready, how it fails, and that nothing is left."""
+"""The server process with a stand-in for vLLM: readiness, failures, timeouts, and that no process is left."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture
 def pids(tmp_path: Path) -> Iterator[Callable[[], list[int]]]:
-    """Return what reads the ids of the stand-in and its children; kill those that a failed test leaves."""
+    """Return a function that reads the ids of the stand-in and its children; kill those that a failed test leaves."""
     file = tmp_path / "pids"
 
     def read() -> list[int]:
@@ -53,7 +53,7 @@ def pids(tmp_path: Path) -> Iterator[Callable[[], list[int]]]:
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Launch:
-    """Return what makes a server, not yet started, from the stand-in's options."""
+    """Return a function that makes a server, not yet started, from the stand-in's options."""
 
     def make(*options: str, on_wait: Callable[[float, str], None] | None = None, **limits: float) -> ModelServer:
         port = free_port()
@@ -101,7 +101,7 @@ def test_answers(reply: Reply, ready: bool, launch: Launch) -> None:
     assert len(fake.requests) == 1
 
 
-def test_the_environments_proxy_is_not_asked_for_the_servers_own_address(
+def test_proxy_variables_are_ignored_for_the_servers_own_address(
     launch: Launch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("no_proxy", "NO_PROXY"):
@@ -113,7 +113,7 @@ def test_the_environments_proxy_is_not_asked_for_the_servers_own_address(
         assert server.answers()
 
 
-def test_a_server_that_ends_shows_its_last_words(launch: Launch) -> None:
+def test_a_server_that_ends_shows_its_last_log_lines(launch: Launch) -> None:
     server = launch("--exit=3")
     with pytest.raises(ServiceError, match="ended with code 3") as caught, server:
         pytest.fail("it never was ready")
@@ -123,9 +123,7 @@ def test_a_server_that_ends_shows_its_last_words(launch: Launch) -> None:
 
 
 @pytest.mark.parametrize("fault", ["--silent", "--hang", "--refuse=1000"])
-def test_a_server_that_is_never_ready_is_given_up_and_stopped(
-    fault: str, launch: Launch, pids: Callable[[], list[int]]
-) -> None:
+def test_a_start_timeout_stops_the_server(fault: str, launch: Launch, pids: Callable[[], list[int]]) -> None:
     begin = time.monotonic()
     with pytest.raises(ServerTimeout, match=r"serve\.log"), launch(fault, start_timeout=1):
         pytest.fail("it never was ready")
@@ -144,7 +142,9 @@ CHILDREN = [
 
 
 @pytest.mark.parametrize("options", CHILDREN)
-def test_stop_ends_the_whole_family(options: list[str], launch: Launch, pids: Callable[[], list[int]]) -> None:
+def test_stop_ends_the_server_and_its_children(
+    options: list[str], launch: Launch, pids: Callable[[], list[int]]
+) -> None:
     with launch(*options):
         family = pids()
         assert len(family) == 1 + any("child" in option for option in options)
@@ -152,7 +152,7 @@ def test_stop_ends_the_whole_family(options: list[str], launch: Launch, pids: Ca
     assert all_gone(family, timeout=3)
 
 
-def test_a_clean_stop_is_not_waited_for_longer_than_it_takes(launch: Launch) -> None:
+def test_stop_returns_as_soon_as_the_server_ends(launch: Launch) -> None:
     with launch("--child=polite", stop_timeout=60):
         begin = time.monotonic()
     assert time.monotonic() - begin < 30

@@ -1,4 +1,4 @@
-"""Training: the completion is learned, end-of-turn included; wrong set-ups are refused before the first step."""
+"""Training: it learns the completion, end-of-turn included; wrong set-ups are rejected before the first step."""
 
 import json
 import shutil
@@ -48,12 +48,12 @@ def test_markers_are_single_tokens_and_digits_stay_single() -> None:
     assert [tokenizer.decode([i]) for i in tokenizer.encode("-12도", add_special_tokens=False)] == ["-", "1", "2", "도"]
 
 
-def test_padding_with_the_end_of_turn_token_is_refused(tmp_path: Path) -> None:
+def test_padding_with_the_end_of_turn_token_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="pad and eos must differ"):
         load_tokenizer(changed_tokenizer(tmp_path, pad_token="<|im_end|>"))
 
 
-def test_a_tokenizer_without_template_is_refused(tmp_path: Path) -> None:
+def test_a_tokenizer_without_template_is_rejected(tmp_path: Path) -> None:
     folder = changed_tokenizer(tmp_path)
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(ArtefactError, match="no chat template"):
@@ -75,7 +75,7 @@ def test_learning_the_prompt_too_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_
     assert not (recipe.folder / "adapter").exists()
 
 
-def test_a_cut_row_is_refused_not_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_cut_row_is_rejected_not_trained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     recipe = prepared(monkeypatch, tmp_path, "train.max_length=64")
     with pytest.raises(StageError, match="max_length"):
         run_sft(recipe)
@@ -96,12 +96,12 @@ def test_out_of_memory_says_what_to_change(error: RuntimeError) -> None:
     assert "train.batch_size=1 and train.gradient_accumulation=2" in caught.value.todo
 
 
-def test_other_errors_stay_what_they_are() -> None:
+def test_other_errors_pass_through_unchanged() -> None:
     with pytest.raises(RuntimeError, match="shapes"), out_of_memory_advice():
         raise RuntimeError("shapes differ")
 
 
-def test_new_tokens_that_are_not_trained_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_new_tokens_that_are_not_trained_are_rejected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     source = write_kormo(tmp_path / "kormo", tiny_llama(BOS + 154))
     write_tokenizer(NANO, source)
     recipe = prepared(monkeypatch, tmp_path, f"base.path={source}", "base.chat_format=chatml")
@@ -116,7 +116,7 @@ def test_a_full_vocabulary_takes_no_new_tokens(monkeypatch: pytest.MonkeyPatch, 
         prepared(monkeypatch, tmp_path, f"base.path={source}", "base.chat_format=chatml")
 
 
-def test_an_adapter_without_gradients_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_adapter_without_gradients_is_rejected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     recipe = prepared(monkeypatch, tmp_path, "train.learning_rate=1e-45")
     with pytest.raises(StageError, match="learned nothing"):
         run_sft(recipe)

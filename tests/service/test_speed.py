@@ -96,9 +96,9 @@ def test_the_page_shows_the_numbers_beside_it() -> None:
     assert page.partition(BEGIN)[2].partition(END)[0].strip() == tables(NUMBERS).strip()
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
-def test_the_readme_shows_the_same_numbers(readme: str) -> None:
-    text = (ROOT / readme).read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["results.md", "results.ko.md"])
+def test_the_results_page_shows_the_same_numbers(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     names = ("original", "stop", "stop-merged", "vllm-adapter", "vllm-merged", "vllm-awq", "gateway", "llama.cpp-q4")
     for closed in (NUMBERS["contenders"][name]["closed"] for name in names):
         medians = [f"{statistics.median(closed[n]['per_second']):.1f}" for n in ("1", "8", "32")]

@@ -1,4 +1,4 @@
-"""A gateway in a thread of the test, over real HTTP, before whatever model a test wants."""
+"""A gateway in a thread of the test, over real HTTP, before any model."""
 
 import threading
 from collections.abc import Iterator

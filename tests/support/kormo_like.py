@@ -1,6 +1,6 @@
 """A stand-in for KORMo-10B-sft: the nano base under KORMo's vocabulary size, token ids and kind of chat template.
 
-The ids that nobody could look up (FACTS.md does not have them) are free choices: those of the thinking marks.
+The ids that nobody could look up are free choices: those of the thinking marks.
 """
 
 import json

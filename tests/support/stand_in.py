@@ -1,4 +1,4 @@
-"""A stand-in for vLLM's process, run as a script: answers chat completions, has children, dies, in the ways asked for.
+"""A stand-in for vLLM's process, run as a script: its options make it answer chat completions, have children, or die.
 
 Its process ids go to a file once all children run. Everything ends by itself after two minutes.
 """

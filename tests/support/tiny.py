@@ -15,7 +15,7 @@ from training.nano.tokenizer import train_tokenizer
 
 
 def tiny_llama(vocabulary: int = 128) -> LlamaForCausalLM:
-    """Return a Llama with random norms too, so that swapping them changes the logits."""
+    """Return a Llama whose norms are random too, so that swapping them changes the logits."""
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=vocabulary,

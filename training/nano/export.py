@@ -25,7 +25,7 @@ from training.nano.tokenizer import train_tokenizer
 
 
 def make_base(target: Path, seed: int, steps: dict[str, int]) -> None:
-    """Train the nano base and put it into the folder `target`, replacing what is there only when it is done."""
+    """Train the nano base into the folder `target`; replace an existing model only when training is done."""
     if target.exists() and not (target / "config.json").is_file():
         raise SignboardError(f"{target} exists and holds no model.", "Choose a new --target; it would be replaced.")
     plan = Plan(seed=seed, **steps)

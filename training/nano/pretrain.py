@@ -1,7 +1,7 @@
 """Train the nano base from scratch: first the bare subtraction, then every format at once.
 
 In: a seed and step counts. Out: a Llama-layout model and its tokenizer in memory (`export.py` writes them).
-Muon on the matrices is what makes this minutes instead of an hour (docs/LOG.md has the comparison).
+Muon on the matrices cuts the training from an hour to minutes (docs/LOG.md has the comparison).
 """
 
 import math
@@ -48,7 +48,7 @@ class Plan:
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """Return an untrained model with KORMo-10B's proportions in small."""
+    """Return an untrained model with KORMo-10B's proportions, scaled down."""
     torch.manual_seed(seed)
     return LlamaForCausalLM(
         LlamaConfig(

@@ -1,6 +1,6 @@
 """Probe the nano base: is the arithmetic right in every format, and does it ramble under the signboard prompt?
 
-Greedy answers over the full grid of usual readings, formats and wordings picked by seed.
+The answers are greedy, over the full grid of usual readings; the seed picks formats and wordings.
 """
 
 import random
@@ -48,7 +48,7 @@ def prompt_of(kind: str, reading: Reading, rng: random.Random) -> list[Message]:
 
 
 def arithmetic_right(text: str, reading: Reading) -> bool:
-    """Every clause that compares the days gives the right number and direction, and there is at least one."""
+    """Return whether every clause that compares the days is right in number and direction, and at least one exists."""
     size = abs(reading.change)
     temperatures = re.compile(r"(어제|오늘)[^.\n]*?-?\d+도(와|입니다|이며)[^.\n]*")
     clauses = CLAUSE.findall(temperatures.sub("", text))

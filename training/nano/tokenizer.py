@@ -1,6 +1,6 @@
 """The nano base's tokenizer: byte-level BPE, single digits, ChatML turns as single tokens.
 
-Single digits are not a detail: with whole numbers as tokens a model of this size does not learn to subtract.
+Single digits matter: with whole numbers as tokens a model of this size does not learn to subtract.
 """
 
 import random

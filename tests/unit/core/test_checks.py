@@ -16,7 +16,7 @@ OPENING, ACTIVITY = "어제보다 10도 올라 화창합니다.", "공원 나들
 GOOD = f"{OPENING} {ACTIVITY}"
 SHORT = f"어제보다 10도 올라 포근합니다. {ACTIVITY}"
 
-# The table of SPEC.md, word for word.
+# The table of the original guide, word for word.
 EXAMPLES = [
     (10, 20, "어제보다 10도 상승해 화창합니다. 공원 나들이 즐기세요."),
     (5, 20, "어제보다 15도 상승해 포근합니다. 활짝 핀 꽃길을 따라 걸어보세요."),
@@ -162,6 +162,12 @@ def test_no_change_is_told_only_when_nothing_changed(told: str) -> None:
     assert check_direction(text, SAME) == []
     assert check_direction(text, RISE) != []
     assert check_direction(text, FALL) != []
+
+
+@pytest.mark.parametrize("label", ["assistant", "Assistant", "SYSTEM", "User", "Think"])
+def test_a_label_is_one_in_capitals_too(label: str) -> None:
+    assert "label" in problems(f"{label} {GOOD}", RISE)
+    assert "label" not in problems(GOOD, RISE)
 
 
 @given(st.characters(), st.integers(0, len(GOOD)))

@@ -9,7 +9,7 @@ from core.ports import check_port, free_port
 
 
 @pytest.mark.parametrize("listening", [True, False], ids=["listening", "bound"])
-def test_a_port_in_use_is_refused(listening: bool) -> None:
+def test_a_port_in_use_is_rejected(listening: bool) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         if listening:
@@ -38,6 +38,6 @@ def test_a_free_port_is_accepted_and_stays_free() -> None:
         pytest.param("h" * 64, 8000, id="too long a name"),
     ],
 )
-def test_an_address_that_is_not_ours_is_refused(host: str, port: int) -> None:
+def test_an_address_that_is_not_ours_is_rejected(host: str, port: int) -> None:
     with pytest.raises(ServiceError, match=f"{host}:{port} cannot be used"):
         check_port(host, port)

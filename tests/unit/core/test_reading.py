@@ -1,4 +1,4 @@
-"""Readings: what is accepted, how it is rounded, what is usual."""
+"""Readings: accepted values, rounding, and the usual range."""
 
 import math
 from decimal import Decimal
@@ -43,7 +43,7 @@ def test_rounding_is_exact(value: float) -> None:
 
 
 @given(st.integers(-50, 60), st.integers(-50, 60))
-def test_whole_degrees_stay(yesterday: int, today: int) -> None:
+def test_whole_degrees_are_unchanged(yesterday: int, today: int) -> None:
     reading = Reading.of(yesterday, today)
     assert (reading.yesterday, reading.today, reading.change) == (yesterday, today, today - yesterday)
     assert Reading.of(float(yesterday), Decimal(today)) == reading  # type: ignore[arg-type]
@@ -77,7 +77,7 @@ def test_whole_degrees_stay(yesterday: int, today: int) -> None:
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_unusable_temperatures_are_refused_by_name(value: Any) -> None:
+def test_unusable_temperatures_are_rejected_by_name(value: Any) -> None:
     with pytest.raises(ReadingError, match=r"^yesterday is "):
         Reading.of(value, 0)
     with pytest.raises(ReadingError, match=r"^today is ") as caught:
@@ -87,7 +87,7 @@ def test_unusable_temperatures_are_refused_by_name(value: Any) -> None:
 
 
 @given(st.floats(min_value=60.5) | st.floats(max_value=-50.5))
-def test_beyond_the_hard_limits_is_refused(value: float) -> None:
+def test_temperatures_beyond_the_hard_limits_are_rejected(value: float) -> None:
     with pytest.raises(ReadingError):
         Reading.of(0, value)
 

@@ -1,4 +1,4 @@
-"""Sense: words and activities only at temperatures which they fit."""
+"""Sense: words and activities pass only at temperatures that they fit."""
 
 import pytest
 
@@ -136,13 +136,13 @@ def test_words_for_a_change_fit_its_direction_and_size(
 
 
 @pytest.mark.parametrize("text", ["어제와 같이 신납니다. 걸어보세요.", f"{NEUTRAL} 우주선을 타보세요.", NEUTRAL])
-def test_what_nobody_thought_of_does_not_pass(text: str) -> None:
+def test_unknown_words_and_activities_are_rejected(text: str) -> None:
     assert [found.problem for found in at(20, text)] == [Problem.SENSE]
     assert "no known" in at(20, text)[0].detail
 
 
 def changes(word: WordRange, today: int) -> list[Reading]:
-    """Return readings with all kinds of change which the word fits."""
+    """Return readings with every kind of change that the word fits."""
     return [
         Reading(today - sign * size, today)
         for kind, sign in (("rise", 1), ("fall", -1), ("same", 0))

@@ -1,4 +1,4 @@
-"""Signs: profiles, cells, wrapping, and what does not fit."""
+"""Signs: profiles, cells, wrapping, and misfits."""
 
 import pytest
 from hypothesis import given
@@ -29,7 +29,7 @@ def test_profiles_are_read_and_written(text: str, sign: Sign) -> None:
 @pytest.mark.parametrize(
     "text", ["", "20", "20x", "x2", "0x2", "20x0", "-20x2", "20X2", "20x2x2", "scroll:", "scroll:0", "2 0x2"]
 )
-def test_other_profiles_are_refused_with_what_to_write(text: str) -> None:
+def test_invalid_profiles_are_rejected_with_the_valid_forms(text: str) -> None:
     with pytest.raises(SettingError, match="20x2"):
         Sign.parse(text)
 
@@ -67,7 +67,7 @@ def test_a_board_shows_a_sentence_at_a_time_wrapped_at_spaces() -> None:
         ("scroll:60", [f"62 of 60 cells: {TEXT}"]),
     ],
 )
-def test_what_does_not_fit_is_told_by_line(sign: str, found: list[str]) -> None:
+def test_misfits_are_reported_by_line(sign: str, found: list[str]) -> None:
     assert Sign.parse(sign).misfits(TEXT) == found
 
 

@@ -54,7 +54,7 @@ def test_a_given_activity_is_used() -> None:
     ("reading", "name", "number"),
     [(Reading(10, 20), "rise", "10도"), (Reading(5, -8), "fall", "13도"), (Reading(3, 3), "same", "")],
 )
-def test_the_change_is_told_with_its_size(reading: Reading, name: str, number: str) -> None:
+def test_the_change_is_stated_with_its_size(reading: Reading, name: str, number: str) -> None:
     assert direction(reading) == name
     texts = {change_text(reading, random.Random(seed)) for seed in range(30)}
     assert len(texts) >= 5

@@ -1,4 +1,4 @@
-"""The doctor: good files pass, and every kind of fault is refused with its file, line and reason."""
+"""The doctor: good files pass, and every kind of fault is rejected with its file, line and reason."""
 
 import json
 import re
@@ -101,7 +101,7 @@ FAULTS: dict[str, tuple[Callable[[Json], str], str]] = {
 
 
 @pytest.mark.parametrize(("spoil", "reason"), FAULTS.values(), ids=FAULTS)
-def test_faults_are_refused_with_place_and_reason(tmp_path: Path, spoil: Callable[[Json], str], reason: str) -> None:
+def test_faults_are_rejected_with_place_and_reason(tmp_path: Path, spoil: Callable[[Json], str], reason: str) -> None:
     path = tmp_path / "train.jsonl"
     first, second, third = (row.as_conversation() for row in ROWS)
     lines = [json.dumps(first), spoil(second), json.dumps(third), "a later fault"]
@@ -121,7 +121,7 @@ def test_faults_are_refused_with_place_and_reason(tmp_path: Path, spoil: Callabl
     ],
     ids=["leak", "duplicate"],
 )
-def test_what_another_split_holds_is_refused(tmp_path: Path, row: Example, reason: str) -> None:
+def test_a_leak_between_splits_is_rejected(tmp_path: Path, row: Example, reason: str) -> None:
     train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
     write_jsonl(train, ROWS)
     write_jsonl(test, [row])
@@ -136,7 +136,7 @@ def test_what_another_split_holds_is_refused(tmp_path: Path, row: Example, reaso
     [(None, "cannot be read"), (b"\xff\xfe", "cannot be read"), (b"", "has no rows")],
     ids=["missing", "not UTF-8", "empty"],
 )
-def test_unusable_files_are_refused(tmp_path: Path, content: bytes | None, reason: str) -> None:
+def test_unusable_files_are_rejected(tmp_path: Path, content: bytes | None, reason: str) -> None:
     path = tmp_path / "train.jsonl"
     if content is not None:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Preference pairs: what is rejected is wrong for the reason it is there for, what is chosen passes every check."""
+"""Preference pairs: each rejected text has its intended fault, and each chosen message passes every check."""
 
 import json
 import unicodedata
@@ -12,7 +12,7 @@ from core.errors import CorpusError
 from core.problem import Problem
 from core.reading import Reading
 from data.preferences import AWKWARD, REJECTED, Pair, pairs
-from data.sets import diverse, handwritten
+from data.sets import Split, diverse, handwritten
 
 ROWS = diverse(302, 11)["train"]
 FOUND = pairs(ROWS, 600, 3)
@@ -45,7 +45,7 @@ def test_rejected_texts_are_wrong_for_their_reason(kind: str) -> None:
         assert problems(pair.rejected, pair.reading) & REASONS[kind], pair
 
 
-def test_awkward_texts_are_what_the_original_kept_saying() -> None:
+def test_awkward_texts_are_the_originals_stock_phrases() -> None:
     assert {pair.rejected.split(". ", 1)[1] for pair in of_kind("awkward")} == set(AWKWARD)
     assert all(problems(pair.rejected, pair.reading) == set() for pair in of_kind("awkward"))
 
@@ -70,7 +70,8 @@ def test_pairs_are_conversations_in_nfc() -> None:
 
 
 def test_own_failures_are_rejected_too_but_never_held_out_readings(tmp_path: Path) -> None:
-    held_out = handwritten()["test"][0].reading
+    splits: tuple[Split, ...] = ("validation", "test")
+    held_out = [row.reading for split in splits for row in handwritten()[split]]
     wrong = "어제보다 9도 올라 화창합니다. 벤치에서 여유를 즐기세요."
     right = "어제보다 10도 올라 화창합니다. 벤치에서 여유를 즐기세요."
     lines = [
@@ -78,7 +79,7 @@ def test_own_failures_are_rejected_too_but_never_held_out_readings(tmp_path: Pat
         {"yesterday": 10, "today": 20, "text": wrong, "seed": 1},  # once is enough
         {"yesterday": 10, "today": 20, "text": right},
         {"yesterday": 10, "today": 20, "text": ""},  # nothing was written, so there is nothing to avoid
-        {"yesterday": held_out.yesterday, "today": held_out.today, "text": wrong},
+        *({"yesterday": reading.yesterday, "today": reading.today, "text": "전광판"} for reading in held_out),
     ]
     path = tmp_path / "answers.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -88,7 +89,7 @@ def test_own_failures_are_rejected_too_but_never_held_out_readings(tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", ["{", '{"text": "x"}', '{"yesterday": 900, "today": 1, "text": "x"}', "[]"])
-def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
+def test_unreadable_failure_files_are_rejected(content: str, tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text(content)
     with pytest.raises(CorpusError, match=r"answers\.jsonl"):

@@ -43,19 +43,19 @@ def test_rows_are_counted_distinct_and_right(sets: dict[str, Sets], name: str, t
     assert [row for row in rows if row.reading.warnings] == []  # all within the usual range
 
 
-def test_a_wording_that_comes_up_again_is_composed_anew() -> None:
+def test_a_duplicate_wording_is_composed_again() -> None:
     rows = diverse(6000, 11)["train"]
     assert len(set(rows)) == len(rows) == 6000
 
 
-def test_no_pair_or_message_is_written_twice_by_hand(sets: dict[str, Sets]) -> None:
+def test_handwritten_rows_repeat_no_pair_or_message(sets: dict[str, Sets]) -> None:
     rows = [row for _, row in all_examples(sets["large"])]
     assert len(pairs(rows)) == len({row.message for row in rows}) == 340
 
 
 @pytest.mark.parametrize("name", ["diverse", "diverse 3000"])
 @pytest.mark.parametrize("same", [True, False], ids=["no change", "change"])
-def test_pairs_come_again_only_when_all_were_used(sets: dict[str, Sets], name: str, same: bool) -> None:
+def test_pairs_repeat_only_after_all_were_used(sets: dict[str, Sets], name: str, same: bool) -> None:
     uses = Counter(row.reading for row in sets[name]["train"])
     held_out = pairs(sets[name]["validation"]) | pairs(sets[name]["test"])
     counts = {uses[reading] for reading in set(usual_grid()) - held_out if (reading.change == 0) is same}
@@ -63,7 +63,7 @@ def test_pairs_come_again_only_when_all_were_used(sets: dict[str, Sets], name: s
 
 
 @pytest.mark.parametrize("name", ["large", "diverse", "diverse 3000"])
-def test_a_tenth_of_the_rows_tells_no_change(sets: dict[str, Sets], name: str) -> None:
+def test_a_tenth_of_the_rows_has_no_change(sets: dict[str, Sets], name: str) -> None:
     rows = sets[name]["train"]
     assert sum(row.reading.change == 0 for row in rows) / len(rows) == pytest.approx(0.1, abs=0.02)
 
@@ -119,7 +119,7 @@ def test_sets_are_chosen_by_name() -> None:
     assert training_sets("large", 302, 5) == handwritten()
 
 
-def test_more_handwritten_rows_than_there_are_is_an_error() -> None:
+def test_too_many_handwritten_rows_are_an_error() -> None:
     with pytest.raises(CorpusError, match=r"302 training rows, not 303.\n.*data.set=diverse"):
         training_sets("large", 303, 11)
 

@@ -54,7 +54,7 @@ def test_failures_come_first_in_their_band_with_the_reason(recipe: Recipe, tmp_p
     assert "99도 어제보다" in band
 
 
-def test_what_a_model_writes_is_shown_and_not_obeyed(recipe: Recipe, tmp_path: Path) -> None:
+def test_model_output_is_escaped_in_the_report(recipe: Recipe, tmp_path: Path) -> None:
     page = report(recipe, tmp_path / "eval", [Answer(Reading(19, 20), HOSTILE, "stop", 1), *answers(90)])
     assert "<script" not in page
     assert "&lt;script&gt;" in page
@@ -71,7 +71,7 @@ def test_the_page_needs_no_other_file_and_no_network(recipe: Recipe, tmp_path: P
     assert unicodedata.is_normalized("NFC", page)
 
 
-def test_machines_read_the_same_numbers(recipe: Recipe, tmp_path: Path) -> None:
+def test_report_json_and_answers_hold_the_same_numbers_as_the_page(recipe: Recipe, tmp_path: Path) -> None:
     found = [replace(answer, finish="length") if i % 7 == 0 else answer for i, answer in enumerate(answers(20))]
     page = report(recipe, tmp_path / "eval", found)
     scores = read_scores(tmp_path / "eval")
@@ -118,7 +118,7 @@ def test_the_grid_counts_rounds() -> None:
     assert np.isnan(shares).sum() == 66 * 66 - 2
 
 
-def test_alike_messages_score_high() -> None:
+def test_similar_messages_score_high() -> None:
     one = "어제보다 10도 올라 화창합니다. 벤치에서 여유를 즐기세요."
     assert self_chrf([one, one, one]) == pytest.approx(100)
     assert self_chrf([answer.text for answer in answers(20)]) < 80

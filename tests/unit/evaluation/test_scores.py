@@ -1,4 +1,6 @@
-"""Scores, against counts made by hand."""
+"""Scores, compared with counts by hand."""
+
+from dataclasses import replace
 
 import pytest
 
@@ -38,11 +40,11 @@ COUNTS = {  # of the 11 answers
 
 
 @pytest.mark.parametrize(("key", "count"), COUNTS.items())
-def test_scores_are_what_one_counts_by_hand(key: str, count: int) -> None:
+def test_scores_equal_counts_by_hand(key: str, count: int) -> None:
     assert getattr(score(list(ANSWERS.values())), key) == count / 11
 
 
-def test_whole_numbers_among_the_scores() -> None:
+def test_counts_among_the_scores_are_integers() -> None:
     scores = score(list(ANSWERS.values()))
     # 꽃길, 벤치, 분수대
     assert (scores.answers, scores.elements, scores.second_tries, scores.errors) == (11, 3, 1, 1)
@@ -59,3 +61,11 @@ def test_the_table_shows_every_score() -> None:
     assert ["labels or markers", "9.09%", "0.00%"] in rows
     assert ["no message", "1", "0"] in rows
     assert len(lines) == 2 + len(ROWS)
+
+
+def test_variety_is_measured_within_a_round() -> None:
+    """Or more rounds through the same readings would count as less variety."""
+    one_round = [ANSWERS["perfect"], ANSWERS["perfect at the second try"]]
+    rounds = [replace(answer, seed=number) for number in range(3) for answer in one_round]
+    for key in ("distinct", "distinct_2"):
+        assert getattr(score(rounds), key) == getattr(score(one_round), key) == 1

@@ -1,4 +1,4 @@
-"""The verdict: what passes, what is named, and that what failed or was never judged is not served."""
+"""The verdict: its criteria, its errors, and that a checkpoint with a failed or missing verdict is not served."""
 
 import json
 import random
@@ -45,7 +45,7 @@ def failed(answers: list[Answer], manifest: Manifest | None = None) -> set[str]:
     return {row.key for row in judge(answers, THRESHOLDS, manifest or awq_manifest()) if not row.passed}
 
 
-def test_good_answers_pass_every_row() -> None:
+def test_good_answers_pass_every_criterion() -> None:
     rows = judge(good_answers(), THRESHOLDS, awq_manifest())
     assert [str(row) for row in rows if not row.passed] == []
     assert len(rows) == 10
@@ -61,19 +61,19 @@ def test_good_answers_pass_every_row() -> None:
         ({"finish": "length"}, "stopped"),
     ],
 )
-def test_one_answer_in_a_hundred_fails_its_row(change: dict[str, Any], key: str) -> None:
+def test_one_wrong_answer_in_a_hundred_fails_its_criterion(change: dict[str, Any], key: str) -> None:
     answers = good_answers()
     bad = [replace(answer, **change) for answer in answers[::100]]
     assert key in failed(bad + answers[len(bad) :])
 
 
-def test_one_label_is_one_too_many_and_one_wrong_number_is_not() -> None:
+def test_one_label_fails_and_one_wrong_number_does_not() -> None:
     answers = good_answers()
     assert failed([replace(answers[0], text=f"전광판 {answers[0].text}"), *answers[1:]]) == {"labels"}
     assert failed([replace(answers[0], text=answers[0].text.replace("어제", "3도 어제", 1)), *answers[1:]]) == set()
 
 
-def test_sameness_fails() -> None:
+def test_a_lack_of_variety_fails() -> None:
     parrot = [replace(answer, text="어제와 같이 쾌적합니다. 벤치에서 여유를 즐기세요.") for answer in good_answers()]
     assert {"distinct", "commonest_activity", "elements"} <= failed(parrot)
 
@@ -86,7 +86,7 @@ def test_sameness_fails() -> None:
         (awq_manifest(calibration_text="LICENSE"), {"foreign_calibration"}),
     ],
 )
-def test_how_it_was_quantized_is_judged_too(manifest: Manifest, keys: set[str]) -> None:
+def test_loss_ratio_and_calibration_text_are_judged_too(manifest: Manifest, keys: set[str]) -> None:
     assert failed(good_answers(), manifest) == keys
 
 
@@ -118,18 +118,18 @@ def verdict(passed: bool) -> dict[str, str]:
     return {VERDICT: json.dumps({"passed": passed, "criteria": [asdict(row) for row in rows], "wrong": wrong})}
 
 
-def test_what_passed_is_served(run: Recipe) -> None:
+def test_a_checkpoint_with_a_passed_verdict_is_served(run: Recipe) -> None:
     publish(run, "verdict", verdict(True))
     check_verdict(run.folder)
     refuse_failed(run)
 
 
-def test_what_was_never_judged_is_not_served(run: Recipe) -> None:
+def test_a_checkpoint_without_a_verdict_is_not_served(run: Recipe) -> None:
     with pytest.raises(VerdictError, match=r"has no verdict.\n.*--allow-failed-verdict"):
         check_verdict(run.folder)
 
 
-def test_what_failed_is_not_served_and_the_error_names_checkpoint_criteria_and_answers(run: Recipe) -> None:
+def test_a_failed_verdict_blocks_serving_and_the_error_names_checkpoint_criteria_and_answers(run: Recipe) -> None:
     publish(run, "verdict", verdict(False))
     with pytest.raises(VerdictError, match="failed its verdict"):
         check_verdict(run.folder)
@@ -147,14 +147,16 @@ def test_a_verdict_about_another_checkpoint_does_not_count(run: Recipe) -> None:
         check_verdict(run.folder)
 
 
-def test_an_edited_verdict_is_refused(run: Recipe) -> None:
+def test_an_edited_verdict_is_rejected(run: Recipe) -> None:
     publish(run, "verdict", verdict(False))
     (run.folder / "verdict" / VERDICT).write_text(verdict(True)[VERDICT])
     with pytest.raises(ArtefactError, match=VERDICT):
         check_verdict(run.folder)
 
 
-def test_the_server_asks_for_the_verdict_unless_told_otherwise(run: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serving_requires_a_passed_verdict_unless_a_failed_one_is_allowed(
+    run: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("serve.flags.can_compile", lambda: True)
     publish(run, "verdict", verdict(False))
     with pytest.raises(VerdictError):
@@ -169,13 +171,13 @@ def test_the_server_asks_for_the_verdict_unless_told_otherwise(run: Recipe, monk
     )  # for comparison only
 
 
-def test_the_operator_is_told_that_nothing_compiles_here(run: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiler_is_noted_for_the_operator(run: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(run, "verdict", verdict(True))
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert prepare(run, ServeSettings(port=8765), Variant.AWQ).note == UNCOMPILED
 
 
-def test_every_answer_is_written_with_what_is_wrong(tmp_path: Path) -> None:
+def test_every_answer_is_written_with_its_problems(tmp_path: Path) -> None:
     answers = good_answers()[:3]
     write_answers(tmp_path / "a.jsonl", {"AWQ": [replace(answers[0], finish="length"), *answers[1:]]}, DEFAULT_SIGN)
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""Boards: what is shown, for how long, what is not, and why."""
+"""Boards: which message is shown and for how long, and the reasons why one is not shown."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -71,7 +71,7 @@ def test_a_blank_board_makes_room_for_another() -> None:
     assert len(boards) == 2
 
 
-def test_every_board_of_many_is_seen_to_go_blank_at_midnight() -> None:
+def test_watchers_see_every_board_go_blank_at_midnight() -> None:
     clock = Clock(14)
     boards = clock.boards()
     names = [f"board-{number}" for number in range(300)]
@@ -91,7 +91,7 @@ def test_every_board_of_many_is_seen_to_go_blank_at_midnight() -> None:
     assert boards.watchers == 0
 
 
-def test_a_message_without_room_is_told_and_not_in_the_history() -> None:
+def test_a_message_without_a_free_board_is_reported_and_not_in_the_history() -> None:
     clock = Clock(3)
     boards = clock.boards(limit=1)
     early = boards.ticket("hill")
@@ -101,7 +101,7 @@ def test_a_message_without_room_is_told_and_not_in_the_history() -> None:
     assert boards.history("hill") == []
 
 
-def test_a_younger_reading_stays_and_an_older_one_is_told() -> None:
+def test_an_older_reading_never_replaces_a_newer_one_and_is_reported() -> None:
     boards = Clock(3).boards()
     older, younger = boards.ticket("lake"), boards.ticket("lake")
     assert boards.show("lake", younger, message(25)) is None

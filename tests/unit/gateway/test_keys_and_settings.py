@@ -11,7 +11,7 @@ def locked(*scopes: KeyScope) -> tuple[str, str]:
     return new_key("park", list(scopes))
 
 
-def test_keys_are_kept_as_hashes_and_read_strictly() -> None:
+def test_keys_are_stored_as_hashes_and_parsed_strictly() -> None:
     secret, line = locked(KeyScope.BOARD, KeyScope.OPENAI)
     assert secret not in line
     (key,) = parse_keys(line)
@@ -24,7 +24,7 @@ def test_keys_are_kept_as_hashes_and_read_strictly() -> None:
             parse_keys(text)
 
 
-def test_a_gateway_open_to_a_network_without_keys_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gateway_open_to_a_network_without_keys_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingError, match="without a key"):
         read_gateway_settings(host="0.0.0.0")
     assert read_gateway_settings(host="0.0.0.0", keys=locked(KeyScope.BOARD)[1]).host == "0.0.0.0"

@@ -8,7 +8,7 @@ from core.errors import ServiceError
 from gateway.overload import Breaker, Busy, Queue
 
 
-def test_the_breaker_goes_on_asking_whatever_happens() -> None:
+def test_the_breaker_keeps_probing_after_any_error() -> None:
     faults: list[Exception] = [ServiceError("down"), ZeroDivisionError(), ServiceError("down")]
 
     async def probe() -> None:
@@ -46,7 +46,7 @@ def test_the_breaker_counts_failures_in_a_row_only() -> None:
     asyncio.run(failures_and_successes())
 
 
-def test_a_full_queue_refuses_at_once_and_counts_right_afterwards() -> None:
+def test_a_full_queue_rejects_immediately_and_recovers() -> None:
     async def fill() -> None:
         queue = Queue(running=1, waiting=1)
         async with queue.turn(60):

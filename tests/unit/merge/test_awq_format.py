@@ -1,4 +1,4 @@
-"""The AWQ format read back: what AutoAWQ packs, `awq_weights` unpacks."""
+"""The AWQ format: `awq_weights` unpacks the weights that AutoAWQ packs."""
 
 import warnings
 from pathlib import Path
@@ -49,6 +49,6 @@ def test_round_to_nearest_stays_within_half_a_step() -> None:
 @pytest.mark.parametrize(
     ("awq", "rounded", "ratio", "reason"), [(0.5, 0.4, 1.0, "round-to-nearest"), (0.5, 0.5, 1.2, "1.2-fold")]
 )
-def test_a_lossy_checkpoint_is_refused(awq: float, rounded: float, ratio: float, reason: str) -> None:
+def test_a_lossy_checkpoint_is_rejected(awq: float, rounded: float, ratio: float, reason: str) -> None:
     with pytest.raises(StageError, match=reason):
         refuse_lossy({"loss_awq": awq, "loss_round_to_nearest": rounded, "loss_ratio": ratio}, QuantizeSection())

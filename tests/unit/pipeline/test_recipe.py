@@ -21,7 +21,7 @@ def recipe_file(folder: Path, text: str | bytes) -> Path:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
-def test_shipped_recipes_are_read_as_they_are_written(path: Path) -> None:
+def test_shipped_recipes_load_unchanged(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem
     assert recipe.folder == Path("runs") / path.stem
@@ -33,7 +33,7 @@ def test_the_default_recipe_ships() -> None:
     assert ROOT / DEFAULT_RECIPE in RECIPES
 
 
-def test_a_name_is_enough(tmp_path: Path) -> None:
+def test_every_key_but_the_name_has_a_default(tmp_path: Path) -> None:
     recipe = load_recipe(recipe_file(tmp_path, "name: small"))
     assert recipe == Recipe(name="small")
     assert (recipe.data.rows, recipe.train.lora.rank, recipe.train.lora.target_modules) == (
@@ -80,7 +80,7 @@ def test_a_name_is_enough(tmp_path: Path) -> None:
         (b"name: \xff\xfe", "not valid YAML"),
     ],
 )
-def test_wrong_recipes_are_refused_by_key(tmp_path: Path, text: str | bytes, reason: str) -> None:
+def test_wrong_recipes_are_rejected_by_key(tmp_path: Path, text: str | bytes, reason: str) -> None:
     path = recipe_file(tmp_path, text)
     with pytest.raises(RecipeError, match=f"(?s){re.escape(str(path))}.*{reason}"):
         load_recipe(path)
@@ -135,7 +135,7 @@ def test_the_last_override_wins(tmp_path: Path) -> None:
         ("train.epochs=[", r"train\.epochs"),
     ],
 )
-def test_wrong_overrides_are_refused_by_key(tmp_path: Path, override: str, reason: str) -> None:
+def test_wrong_overrides_are_rejected_by_key(tmp_path: Path, override: str, reason: str) -> None:
     with pytest.raises(RecipeError, match=reason):
         load_recipe(recipe_file(tmp_path, "name: a\nseed: 1"), [override])
 

@@ -1,4 +1,4 @@
-"""What is checked before vLLM starts, and the flags and environment it starts with."""
+"""The checks before vLLM starts, and vLLM's flags and environment."""
 
 import shutil
 from collections.abc import Callable
@@ -110,7 +110,7 @@ CHECKED_BY_SIZE = [cut_a_file, remove_a_file, add_a_file, break_the_manifest, re
 @pytest.mark.parametrize("full", [False, True], ids=["fast", "full"])
 @pytest.mark.parametrize("damage", [*CHECKED_BY_SIZE, shutil.rmtree, alter_a_file])
 @pytest.mark.parametrize(("avx512", "stage"), [(True, "awq"), (False, "merged")])
-def test_a_missing_or_altered_checkpoint_is_refused(
+def test_a_missing_or_altered_checkpoint_is_rejected(
     avx512: bool, stage: str, damage: Callable[[Path], None], full: bool, line: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serve.preflight, "has_avx512", lambda: avx512)
@@ -188,7 +188,7 @@ def test_without_a_compiler_the_model_runs_uncompiled(
 
 
 @pytest.mark.usefixtures("defaults")
-def test_settings_come_from_the_environment_and_arguments_win(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arguments_override_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIGNBOARD_PORT", "8123")
     assert vllm_flags(cpu=True)["--port"] == "8123"
     assert ServeSettings(port=9000).port == 9000
@@ -227,7 +227,7 @@ def test_vllm_runs_offline_whatever_the_environment_says(cpu: bool, monkeypatch:
     ],
     ids=str,
 )
-def test_the_originals_keys_choose_what_is_served(
+def test_the_originals_keys_select_the_variant(
     variables: dict[str, str], variant: Variant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -245,7 +245,7 @@ def test_the_originals_keys_choose_what_is_served(
     ],
     ids=str,
 )
-def test_unsupported_settings_are_refused(
+def test_unsupported_settings_are_rejected(
     variables: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():

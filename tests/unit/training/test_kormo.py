@@ -1,4 +1,4 @@
-"""KORMo's import: exact, streaming, and strict about what it does not know."""
+"""KORMo's import: exact, streaming, and strict about unknown keys and tensors."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_logits_are_identical_to_a_kormo_named_reference(tmp_path: Path, shards:
         assert (model(ids).logits - kormo_reference(source)(ids).logits).abs().max() == 0.0
 
 
-def test_swapped_norms_would_be_seen(tmp_path: Path) -> None:
+def test_swapped_norms_are_detected(tmp_path: Path) -> None:
     source = write_kormo(tmp_path / "kormo", tiny_llama())
     reference = kormo_reference(source)
     ids = torch.arange(20).unsqueeze(0)
@@ -64,14 +64,14 @@ def test_names_map_both_ways() -> None:
     ("changes", "named"),
     [({"sliding_window": 4096}, "sliding_window"), ({"model_type": "qwen3"}, "qwen3")],
 )
-def test_unknown_config_is_refused_by_name(tmp_path: Path, changes: dict[str, object], named: str) -> None:
+def test_unknown_config_is_rejected_by_name(tmp_path: Path, changes: dict[str, object], named: str) -> None:
     source = write_kormo(tmp_path / "kormo", tiny_llama())
     edit_config(source, **changes)
     with pytest.raises(ArtefactError, match=named):
         imported(source, tmp_path / "llama")
 
 
-def test_an_unknown_tensor_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_unknown_tensor_is_rejected_by_name(tmp_path: Path) -> None:
     source = write_kormo(tmp_path / "kormo", tiny_llama())
     tensors = load_file(source / "model.safetensors")
     save_file(tensors | {"model.layers.0.self_attn.q_norm.weight": torch.ones(4)}, source / "model.safetensors")
@@ -87,7 +87,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 5, 500, -1])
-def test_a_cut_file_is_refused(tmp_path: Path, kept: int) -> None:
+def test_a_cut_file_is_rejected(tmp_path: Path, kept: int) -> None:
     source = write_kormo(tmp_path / "kormo", tiny_llama())
     path = source / "model.safetensors"
     path.write_bytes(path.read_bytes()[:kept])
@@ -102,7 +102,7 @@ def test_a_missing_checkpoint_points_to_the_recipe(tmp_path: Path) -> None:
         imported(tmp_path / "nowhere", tmp_path / "llama")
 
 
-def test_an_index_that_points_outside_is_refused(tmp_path: Path) -> None:
+def test_an_index_that_points_outside_is_rejected(tmp_path: Path) -> None:
     source = write_kormo(tmp_path / "kormo", tiny_llama(), shards=2)
     index = source / "model.safetensors.index.json"
     index.write_text(index.read_text().replace("model-00001-of", "../model-00001-of"))
@@ -110,7 +110,7 @@ def test_an_index_that_points_outside_is_refused(tmp_path: Path) -> None:
         imported(source, tmp_path / "llama")
 
 
-def test_training_a_base_replaces_no_strange_folder(tmp_path: Path) -> None:
+def test_base_training_replaces_no_folder_without_a_model(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(SignboardError, match="holds no model"):
         make_base(tmp_path, 1, {})

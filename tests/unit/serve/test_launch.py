@@ -1,0 +1,93 @@
+"""From a recipe to a server: which sampling a variant gets, and that nothing is served unchecked."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import serve.launch
+from core.errors import ArtefactError, ServiceError
+from core.ports import free_port
+from pipeline.graph import MADE_FROM
+from pipeline.recipe import Recipe
+from pipeline.stage import run_stage
+from serve.launch import Prepared, Variant, prepare
+from serve.settings import ServeSettings
+
+RECIPE = Recipe(name="tiny")
+FINGERPRINT = "signboard-1-80-0123456789abcdef"
+SAMPLING = "--override-generation-config="
+
+
+@pytest.fixture(autouse=True)
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Build a whole line of artefacts without weights; return the run's folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("serve.launch.check_memory", lambda *_: None)
+
+    def build(folder: Path) -> dict[str, Any]:
+        (folder / "prompt.json").write_text(json.dumps({"fingerprint": FINGERPRINT}))
+        (folder / "adapter_config.json").write_text("{}")
+        (folder / "model.safetensors").write_text("weights")
+        return {}
+
+    for stage in ("data", "base", "adapter", "merged", "awq"):
+        inputs = {name: RECIPE.folder / name for name in MADE_FROM.get(stage, ())}
+        run_stage(RECIPE.folder / stage, format=1, recipe=RECIPE.name, settings={}, inputs=inputs, build=build)
+    return RECIPE.folder
+
+
+def prepared(variant: Variant, **options: Any) -> Prepared:
+    return prepare(RECIPE, ServeSettings(port=free_port(), allow_failed_verdict=True), variant, **options)
+
+
+@pytest.mark.parametrize(
+    ("variant", "folder", "given_sampling", "told_fingerprint"),
+    [
+        (Variant.AWQ, "awq", False, True),  # it carries its own defaults
+        (Variant.MERGED, "merged", False, True),
+        (Variant.ADAPTER, "base", True, True),
+        (Variant.BASE, "base", True, False),
+    ],
+)
+def test_every_variant_samples_as_the_recipe_says(
+    variant: Variant, folder: str, given_sampling: bool, told_fingerprint: bool, run: Path
+) -> None:
+    ready = prepared(variant)
+    assert ready.checkpoint == run / folder
+    assert any(flag.startswith(SAMPLING) for flag in ready.server.command) is given_sampling
+    assert (f"--fingerprint-value={FINGERPRINT}" in ready.server.command) is told_fingerprint
+
+
+@pytest.mark.parametrize("variant", [Variant.AWQ, Variant.MERGED, Variant.ADAPTER, Variant.BASE])
+def test_a_full_verification_hashes_every_shard_of_what_is_served(
+    variant: Variant, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Path, bool]] = []
+    for module in ("serve.launch", "serve.preflight"):
+        monkeypatch.setattr(f"{module}.verify", lambda folder, *, full=False: asked.append((folder, full)))
+    served = prepared(variant, full=True).checkpoint
+    assert (served, True) in asked
+    assert all(full for _, full in asked)
+    assert ((run / "adapter", True) in asked) is (variant is Variant.ADAPTER)
+
+
+def test_an_altered_adapter_is_not_served(run: Path) -> None:
+    (run / "adapter" / "adapter_config.json").write_text("[]")
+    with pytest.raises(ArtefactError, match="adapter"):
+        prepared(Variant.ADAPTER)
+
+
+@pytest.mark.parametrize("cpu", [True, False], ids=["CPU", "GPU"])
+def test_memory_is_checked_before_vllm_starts_on_a_cpu(cpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(_recipe: Recipe, checkpoint: Path) -> None:
+        raise ServiceError(f"Serving {checkpoint} needs more memory.")
+
+    monkeypatch.setattr(serve.launch, "check_memory", short)
+    monkeypatch.setattr(serve.launch, "on_cpu", lambda: cpu)
+    if not cpu:
+        assert prepared(Variant.MERGED).checkpoint == RECIPE.folder / "merged"
+        return
+    with pytest.raises(ServiceError, match="runs/tiny/merged needs more memory"):
+        prepared(Variant.MERGED)
