@@ -17,7 +17,7 @@ KIND = {"merged": "16 bit, LoRA folded in", "awq": "4-bit AWQ"}
 MEASURED = {
     "validation_loss_before": "validation loss before training",
     "validation_loss": "validation loss after training",
-    "reward_accuracy": "share of held-out preference pairs told apart after DPO",
+    "reward_accuracy": "share of held-out preference pairs ranked correctly after DPO",
     "loss_as_trained": "held-out loss, NF4 base + adapter (as trained)",
     "loss_fold_16bit": "held-out loss, folded into the 16-bit base",
     "loss_fold_nf4": "held-out loss, folded into the base as NF4 left it",
@@ -64,9 +64,9 @@ Writes one short Korean message for a park's LED signboard from yesterday's and 
 **Base**: `{recipe.base.path.name}`, whose licence applies. **Made by** `python -m merge all`; versions and hashes of
 every step are in `manifest.json`, and `python -m serve` checks them before it starts.
 
-## How it is asked
+## How to ask it
 
-The template, the end of a turn and the sampling defaults (temperature {recipe.generation.temperature}, top_p
+The template, the end-of-turn token and the sampling defaults (temperature {recipe.generation.temperature}, top_p
 {recipe.generation.top_p}) are part of this checkpoint, so a bare chat call is enough. The prompt it was trained on,
 which a server announces as `{prompt["fingerprint"]}` (`{PROMPT_FILE}` has its {len(prompt["token_ids"])} token ids):
 
@@ -74,15 +74,15 @@ which a server announces as `{prompt["fingerprint"]}` (`{PROMPT_FILE}` has its {
 {json.dumps(prompt["messages"], ensure_ascii=False, indent=1)}
 ```
 
-Any other prompt is outside of what it learned. Check every message before showing it: `core/checks.py` does.
+The model was not trained on any other prompt. Check every message with `core/checks.py` before a board shows it.
 
-## Where it comes from
+## Provenance
 
 {tabulate(origin, ["artefact", "id", "settings"], tablefmt="github", disable_numparse=True)}
 
 ## Measured
 
-Losses are nats per token of the message, on the {recipe.name} run's held-out rows; nothing here was measured by hand.
+Losses are nats per token of the message, on the {recipe.name} run's held-out rows; the stages record all figures.
 
 {tabulate(measured, ["what", "value"], tablefmt="github", disable_numparse=True)}
 """

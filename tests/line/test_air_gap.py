@@ -1,4 +1,4 @@
-"""Nothing reaches for the network: the finished line serves where every packet that leaves is counted."""
+"""Nothing uses the network: the finished line serves in a namespace that counts every outgoing packet."""
 
 import shutil
 import sys

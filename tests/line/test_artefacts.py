@@ -1,4 +1,4 @@
-"""What training and merge leave on the real line."""
+"""The artefacts of training and merge on the real line."""
 
 import json
 from pathlib import Path

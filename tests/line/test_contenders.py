@@ -1,4 +1,4 @@
-"""What the benchmark compares with, on a real line: the original's server, llama.cpp's weights."""
+"""The benchmark's contenders on a real run: the original's server, llama.cpp's weights."""
 
 import subprocess
 import sys

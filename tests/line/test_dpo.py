@@ -1,4 +1,4 @@
-"""DPO on the nano line: an adapter in the SFT adapter's place, with its provenance, and nothing unless asked for."""
+"""DPO on the nano line: an adapter in the SFT adapter's place, with its provenance, and only if enabled."""
 
 import json
 import shutil
@@ -17,6 +17,7 @@ from pipeline.graph import MADE_FROM
 from pipeline.manifest import read_manifest, verify
 from pipeline.recipe import load_recipe
 from tests.conftest import ROOT, run_room
+from tests.line.test_line import card_of
 from tests.support.kormo_like import BOS, write_tokenizer
 from tests.support.tiny import tiny_llama, write_kormo
 from tests.support.training import prepared
@@ -44,7 +45,7 @@ def run(line: Path) -> Path:
     return folder
 
 
-def test_it_learns_to_tell_held_out_pairs_apart(run: Path) -> None:
+def test_it_learns_to_rank_held_out_pairs(run: Path) -> None:
     found = read_manifest(run / "dpo").results
     assert found["pairs"] == dict.fromkeys(found["pairs"], 10)
     assert found["steps"] == 30
@@ -66,15 +67,15 @@ def test_it_is_one_ordinary_adapter_like_the_sft_one(run: Path) -> None:
     assert (run / "dpo/prompt.json").read_bytes() == (run / "adapter/prompt.json").read_bytes()
 
 
-def test_the_fold_takes_it_and_says_so(run: Path) -> None:
+def test_the_fold_uses_the_dpo_adapter_and_records_it(run: Path) -> None:
     merged = verify(run / "merged", full=True)
     assert set(merged.inputs) == {*MADE_FROM["merged"], "dpo"}
     assert {link.stage for link in merged.ancestors.values()} == {"data", "base", "adapter", "dpo"}
     assert merged.results["max_logprob_difference"] < 0.5
-    assert f"| dpo | {read_manifest(run / 'dpo').id[:16]} |" in (run / "merged/README.md").read_text()
+    assert f"| dpo | {read_manifest(run / 'dpo').id[:16]} |" in card_of(run / "merged")
 
 
-def test_twice_changes_nothing(run: Path) -> None:
+def test_a_second_run_changes_nothing(run: Path) -> None:
     before = (run / "dpo/manifest.json").read_bytes()
     done = run_room("training", "dpo", *OPTIONS)
     assert done.returncode == 0, done.stderr
@@ -82,14 +83,14 @@ def test_twice_changes_nothing(run: Path) -> None:
     assert (run / "dpo/manifest.json").read_bytes() == before
 
 
-def test_it_is_skipped_unless_asked_for() -> None:
+def test_it_is_skipped_unless_enabled() -> None:
     done = run_room("training", "dpo", "--set", "name=pytest-no-dpo")
     assert done.returncode == 0, done.stderr
     assert "dpo.enabled is false" in done.stdout
     assert not (ROOT / "runs/pytest-no-dpo").exists()
 
 
-def test_other_tokens_than_the_templates_are_refused() -> None:
+def test_other_tokens_than_the_templates_are_rejected() -> None:
     tokenizer = load_tokenizer(NANO)
     pair = Pair(Reading(10, 20), "어제보다 10도 올라 화창합니다. 벤치에서 여유를 즐기세요.", "출력: 네.", "label")
     talk = pair.as_conversation()
@@ -106,7 +107,7 @@ def test_other_tokens_than_the_templates_are_refused() -> None:
             prove_tokens(tokenizer, [pair], left, 32)
 
 
-def test_an_adapter_that_did_not_move_is_refused() -> None:
+def test_an_unchanged_adapter_is_rejected() -> None:
     named = {"a.default.weight": torch.ones(2), "a.ref.weight": torch.ones(2)}
 
     class Fake:
@@ -148,7 +149,7 @@ def test_rows_of_new_tokens_are_trained_and_in_the_reference(monkeypatch: pytest
     assert read_adapter(recipe.folder / "dpo").rows.keys() == {"model.embed_tokens.weight", "lm_head.weight"}
 
 
-def test_another_reference_is_refused() -> None:
+def test_another_reference_is_rejected() -> None:
     refuse_other_reference(0.6932)
     with pytest.raises(StageError, match="reference is not the SFT adapter"):
         refuse_other_reference(0.6887)

@@ -13,6 +13,7 @@ from core.checks import check_message
 from core.prompt import build_messages
 from core.reading import Reading, usual_grid
 from gateway.keys import KeyScope, new_key
+from gateway.settings import HISTORY
 from serve.process import ModelServer
 from tests.support.gateway_server import running_gateway
 
@@ -27,6 +28,10 @@ def gateway(server: ModelServer) -> Iterator[httpx.Client]:
         yield client
 
 
+def reading_of(shown: dict[str, Any]) -> Reading:
+    return Reading(shown["yesterday_temp"], shown["today_temp"])
+
+
 def test_every_message_is_checked(gateway: httpx.Client) -> None:
     wanted = list(usual_grid())[::40]
 
@@ -38,7 +43,10 @@ def test_every_message_is_checked(gateway: httpx.Client) -> None:
         for reading, answer in pool.map(ask, wanted):
             assert answer.status_code == 200, answer.text
             assert not check_message(answer.json()["generated_text"], reading)
-    assert len(gateway.get("/boards/lake/history").json()) == 50
+            assert answer.json()["board"] == "lake" or "younger reading" in answer.json()["warnings"][-1]
+    history = gateway.get("/boards/lake/history").json()
+    assert 0 < len(history) <= HISTORY
+    assert all(not check_message(shown["generated_text"], reading_of(shown)) for shown in history)
 
 
 def test_ready_means_the_trained_prompt(gateway: httpx.Client) -> None:
@@ -66,7 +74,7 @@ def test_sdk_clients_work_through_it(gateway: httpx.Client) -> None:
         assert client.say(10, 20).tries >= 1
 
 
-def test_nothing_else_of_vllm_is_reached(gateway: httpx.Client, server: ModelServer) -> None:
+def test_nothing_else_of_vllm_is_reachable(gateway: httpx.Client, server: ModelServer) -> None:
     behind = httpx.get(server.url.removesuffix("/v1") + "/openapi.json", trust_env=False).json()["paths"]
     routes = {(method, path) for path, methods in behind.items() for method in methods}
     assert len(routes) > 15

@@ -53,15 +53,16 @@ def test_a_killed_training_is_not_accepted_and_resumes(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "file"), [("merged", "model.safetensors"), ("awq", "config.json"), ("awq", "model.safetensors")]
+    ("stage", "files"), [("merged", ["model.safetensors"]), ("awq", ["config.json", "model.safetensors"])]
 )
-def test_a_killed_merge_is_not_accepted(run: Path, stage: str, file: str) -> None:
+def test_a_killed_merge_is_not_accepted(run: Path, stage: str, files: list[str]) -> None:
     if not (run / "adapter").exists():
         assert run_room("training", "sft", *OPTIONS).returncode == 0
     command = {"merged": "fold", "awq": "quantize"}[stage]
     if stage == "awq":
         assert run_room("merge", "fold", *OPTIONS).returncode == 0
-    kill_when(["merge", command, "--force", *OPTIONS], run / f".{stage}.partial" / file)
+    for file in files:  # at each of these moments
+        kill_when(["merge", command, "--force", *OPTIONS], run / f".{stage}.partial" / file)
     done = run_room("merge", command, *OPTIONS)
     assert done.returncode == 0, done.stderr
     verify(run / stage, full=True)

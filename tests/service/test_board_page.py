@@ -51,7 +51,7 @@ def show(client: httpx.Client, yesterday: int, today: int) -> str:
     return str(answer.json()["generated_text"])
 
 
-def test_the_board_shows_what_is_written_without_a_reload(page: Page) -> None:
+def test_the_board_shows_new_messages_without_a_reload(page: Page) -> None:
     with scripted(right_answer) as model, running_gateway(model.url) as client:
         page.goto(str(client.base_url))
         expect(page.locator("#state")).to_have_text("모델 준비됨")
@@ -115,7 +115,7 @@ def test_it_says_that_the_model_is_down_and_why_no_message_came(page: Page) -> N
         expect(page.locator("h1")).to_have_text("Park signboard")
 
 
-def test_it_comes_back_after_the_gateway(page: Page) -> None:
+def test_the_page_reconnects_after_a_gateway_restart(page: Page) -> None:
     port = free_port()
     with scripted(right_answer) as model:
         with running_gateway(model.url, port=port) as client:
@@ -139,7 +139,7 @@ def test_a_lost_history_leaves_the_board_as_it_is(page: Page) -> None:
         expect(page.locator("#board")).to_have_attribute("aria-label", text)
 
 
-def test_what_a_model_writes_is_never_markup(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_output_is_never_markup(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("clients.client.check_answer", lambda *_: [])
     with (
         scripted(Reply(completion("<img src=x onerror=document.title=1>"))) as model,

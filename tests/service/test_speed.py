@@ -4,7 +4,6 @@ import asyncio
 import json
 import random
 import statistics
-import time
 
 import aiohttp
 import pytest
@@ -27,7 +26,7 @@ def test_a_fast_wrong_answer_counts_as_none() -> None:
         return "출력: " + GOOD
 
     level = asyncio.run(closed_loop(labelled, 4, 0.2, seed=1)).figures()
-    assert level["wrong"] == level["asked"] > 4
+    assert level["wrong"] == level["asked"] >= 4
     assert level["per_second"] == 0
     assert level["failed"] == 0
 
@@ -43,16 +42,17 @@ def test_what_is_not_answered_counts_as_failed() -> None:
 
 
 def test_a_late_answer_shows_in_the_waiting_time_of_those_behind_it() -> None:
-    begin, server = time.perf_counter(), asyncio.Semaphore(1)
+    first, server = [True], asyncio.Semaphore(1)
 
     async def stuck_at_first(reading: Reading) -> str:
         async with server:
-            if time.perf_counter() - begin < 0.5:
+            if first:
+                first.clear()
                 await asyncio.sleep(0.5)
         return compose(reading, random.Random(1))
 
     level = asyncio.run(arrivals(stuck_at_first, 100, 1, seed=1)).figures()
-    assert 60 < level["asked"] < 140
+    assert 60 < level["asked"] < 140, "the seed decides, not the machine"
     assert sum(latency > 250 for latency in level["latencies_ms"]) > 15
 
 
@@ -71,7 +71,8 @@ def test_every_caller_is_busy_all_the_time() -> None:
     assert most == 8
     assert level["wrong"] == 0
     assert min(level["latencies_ms"]) >= 20
-    assert level["per_second"] <= 8 / 0.02
+    seconds = level["asked"] / level["per_second"]
+    assert level["asked"] <= 8 * (seconds / 0.02 + 1), "each caller waits for its answer before it asks again"
 
 
 def test_a_contender_that_is_never_right_gets_no_ratio_and_breaks_no_table() -> None:

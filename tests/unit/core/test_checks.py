@@ -117,7 +117,7 @@ def test_good_messages_pass(yesterday: int, today: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(("expected", "reading", "text"), BAD)
-def test_bad_messages_are_refused_for_the_right_reason(expected: set[str], reading: Reading, text: str) -> None:
+def test_bad_messages_are_rejected_for_the_right_reason(expected: set[str], reading: Reading, text: str) -> None:
     assert problems(text, reading) == expected
 
 
@@ -126,7 +126,7 @@ def test_every_problem_has_a_bad_message() -> None:
 
 
 @pytest.mark.parametrize("text", [GOOD, "어제보다 10도 올라 화창합니다. 산책 가."])
-def test_decomposed_hangul_is_refused(text: str) -> None:
+def test_decomposed_hangul_is_rejected(text: str) -> None:
     assert problems(text, RISE) == set()
     assert Problem.ALPHABET in problems(unicodedata.normalize("NFD", text), RISE)
 
@@ -157,7 +157,7 @@ def test_only_the_right_direction_passes(yesterday: int, today: int, told: tuple
 @pytest.mark.parametrize(
     "told", ["어제와 같은 기온", "어제와 똑같이", "기온이 같아 어제처럼", "어제 그대로", "어제와 변함없이"]
 )
-def test_no_change_is_told_only_when_nothing_changed(told: str) -> None:
+def test_no_change_is_stated_only_when_nothing_changed(told: str) -> None:
     text = f"{told} 좋습니다."
     assert check_direction(text, SAME) == []
     assert check_direction(text, RISE) != []
@@ -171,7 +171,7 @@ def test_a_label_is_one_in_capitals_too(label: str) -> None:
 
 
 @given(st.characters(), st.integers(0, len(GOOD)))
-def test_a_character_the_sign_lacks_is_refused_anywhere(char: str, place: int) -> None:
+def test_a_character_the_sign_lacks_is_rejected_anywhere(char: str, place: int) -> None:
     shown = char in set("0123456789 .,?!") | ks_x_1001()
     text = GOOD[:place] + char + GOOD[place:]
     assert (Problem.ALPHABET in problems(text, RISE)) is not shown
