@@ -76,6 +76,7 @@ class ScriptedServer(ThreadingHTTPServer):
 
     def __init__(self, *script: Script) -> None:
         self.requests: list[Request] = []
+        self.models = '{"object": "list", "data": []}'  # the answer to every GET
         self.closing = threading.Event()
         self._script, self._turn = script, threading.Lock()
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -97,6 +98,14 @@ class ScriptedServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # connections stay open, as with vLLM
     server: ScriptedServer
+
+    def do_GET(self) -> None:
+        body = self.server.models.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", JSON)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", 0))

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from core.sign import Sign
 from gateway.problems import ProblemDetails
@@ -16,6 +16,8 @@ MAIN = "main"
 
 class ReadingIn(BaseModel):
     """Two temperatures in °C, and the board that shows the message."""
+
+    model_config = ConfigDict(extra="forbid")  # a field that is ignored is a reading misunderstood
 
     yesterday_temp: Degrees
     today_temp: Degrees
@@ -60,6 +62,8 @@ class MessageOut(BaseModel):
 
 class BatchIn(BaseModel):
     """Many readings at once."""
+
+    model_config = ConfigDict(extra="forbid")  # a field that is ignored is a reading misunderstood
 
     readings: Annotated[list[ReadingIn], Field(min_length=1, max_length=BATCH)]
 

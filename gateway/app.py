@@ -34,6 +34,7 @@ from gateway.writer import Health, Writer, new_client, ping
 PAGE = Path(__file__).parent / "page"
 REFUSED = ("no_key", "no_scope", "too_slow", "too_large", "too_many", "wrong_host")  # by the middleware
 ALWAYS = (*REFUSED, "bad_input", "not_found", "wrong_method")
+ASKING = ("model_down", "busy", "deadline")
 WRITING = ("bad_reading", "too_many_boards", "no_message", "model_down", "busy", "deadline")
 
 
@@ -117,7 +118,15 @@ def _scope(scope: KeyScope) -> Any:
     return Depends(check)
 
 
+def _known_query(request: Request) -> None:
+    """Reject a query parameter that the route does not know: it would be ignored, and a typo never noticed."""
+    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    if unknown := set(request.query_params) - known:
+        raise ProblemError("bad_input", f"Unknown query parameters: {', '.join(sorted(unknown))}.")
+
+
 BOARD, OPENAI = [_scope(KeyScope.BOARD)], [_scope(KeyScope.OPENAI)]
+API = [*BOARD, Depends(_known_query)]
 
 
 def _add_messages(app: FastAPI, settings: GatewaySettings) -> None:
@@ -133,15 +142,15 @@ def _add_messages(app: FastAPI, settings: GatewaySettings) -> None:
         model: Health = request.app.state.health
         return HealthOut(status="ready", model=settings.model_name, fingerprint=await model.check())
 
-    @app.post("/generate/temperature", dependencies=BOARD, responses=documented(*ALWAYS, *WRITING))
+    @app.post("/generate/temperature", dependencies=API, responses=documented(*ALWAYS, *WRITING))
     async def generate(asked: ReadingIn, request: Request) -> MessageOut:
         """Write one message."""
         return await write(request, asked)
 
-    @app.post("/generate/batch", dependencies=BOARD, responses=documented(*ALWAYS, *WRITING))
+    @app.post("/generate/batch", dependencies=API, responses=documented(*ALWAYS, *WRITING))
     async def batch(asked: BatchIn, request: Request) -> BatchOut:
         """Write many messages; each gets its own answer, a message or a problem."""
-        await request.app.state.rates.hit(request.state.key, len(asked.readings) - 1)
+        request.app.state.rates.hit(request.state.key, len(asked.readings) - 1)
         answers = await asyncio.gather(*(write(request, reading) for reading in asked.readings), return_exceptions=True)
         return BatchOut(
             results=[
@@ -152,20 +161,25 @@ def _add_messages(app: FastAPI, settings: GatewaySettings) -> None:
 
 
 def _add_boards(app: FastAPI, boards: Boards) -> None:
-    @app.get("/boards/{board}", dependencies=BOARD)
-    async def board_view(board: BoardId) -> BoardView:
+    @app.get("/boards/{board}", dependencies=API)
+    async def board_view(
+        board: BoardId,
+        blank: Annotated[
+            bool, Query(description="A blank view, not 404, for a board that never showed a message.")
+        ] = False,
+    ) -> BoardView:
         """A board's current message, its age and its reading."""
-        view = boards.view(board)
+        view = boards.view(board, blank=blank)
         if view is None:
             raise ProblemError("not_found", "This board never showed a message.")
         return view
 
-    @app.get("/boards/{board}/history", dependencies=BOARD)
+    @app.get("/boards/{board}/history", dependencies=API)
     async def history(board: BoardId) -> list[Shown]:
         """A board's last 50 messages, newest first."""
         return boards.history(board)
 
-    @app.get("/events", dependencies=BOARD, response_class=EventSourceResponse, responses=documented(*ALWAYS, "busy"))
+    @app.get("/events", dependencies=API, response_class=EventSourceResponse, responses=documented(*ALWAYS, "busy"))
     async def events(board: Annotated[BoardId | None, Query()] = None) -> EventSourceResponse:
         """Server-sent events: `board` with a board's view, immediately and at every change."""
         if boards.watchers >= WATCHERS:
@@ -182,13 +196,25 @@ def _add_boards(app: FastAPI, boards: Boards) -> None:
 
 
 def _add_passthrough(app: FastAPI) -> None:
-    @app.post("/v1/chat/completions", dependencies=OPENAI, responses=documented("model_down", "busy", "deadline"))
+    @app.post(
+        "/v1/chat/completions",
+        dependencies=OPENAI,
+        responses=documented("unsupported", "model_down", "busy", "deadline"),
+    )
     async def chat(request: Request) -> Response:
         """OpenAI's chat completions: vLLM's answers, unchecked."""
         passthrough: Passthrough = request.app.state.passthrough
         return await passthrough.forward(request, "chat/completions")
 
-    @app.get("/v1/models", dependencies=OPENAI, responses=documented("model_down", "busy", "deadline"))
+    @app.get(
+        "/v1/models/{name:path}", dependencies=OPENAI, responses=documented(*ALWAYS, "model_down", "busy", "deadline")
+    )
+    async def model(name: str, request: Request) -> Response:
+        """OpenAI's entry of one model."""
+        passthrough: Passthrough = request.app.state.passthrough
+        return await passthrough.model(request, name)
+
+    @app.get("/v1/models", dependencies=OPENAI, responses=documented(*ASKING))
     async def models(request: Request) -> Response:
         """OpenAI's list of models."""
         passthrough: Passthrough = request.app.state.passthrough
@@ -214,8 +240,8 @@ def _add_page(app: FastAPI, metrics: Metrics) -> None:
         return FileResponse(files[name])
 
 
-async def _answer_problem(_request: Request, error: Exception) -> Response:
-    return _problem(error).response(request_id.get())
+async def _answer_problem(request: Request, error: Exception) -> Response:
+    return _problem(error).response(request_id.get(), request.url.path)
 
 
 def _problem(error: BaseException) -> ProblemError:
@@ -225,7 +251,9 @@ def _problem(error: BaseException) -> ProblemError:
         wrong = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors())
         return ProblemError("bad_input", wrong)
     if isinstance(error, HTTPException):
-        code = {kind[0]: code for code, kind in reversed(KINDS.items())}.get(error.status_code, "bad_input")
+        # FastAPI's 400 is a body that cannot be read: bad input, as every status that we have no problem for.
+        codes = {kind[0]: code for code, kind in reversed(KINDS.items()) if code != "unsupported"}
+        code = codes.get(error.status_code, "bad_input")
         return ProblemError(code, str(error.detail), dict(error.headers or {}))
     found = problem_of(error)
     if found.code == "internal":

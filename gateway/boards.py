@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -32,8 +33,9 @@ class BoardView(BaseModel):
 
     board: str
     message: Shown | None
-    age: float | None  # seconds since the message was written
+    age: float | None  # seconds since the message was written, by the monotonic clock
     blank_at: datetime | None
+    seconds_left: float | None  # until the message is stale, by the wall clock or the monotonic one, whichever is first
     pages: list[list[str]]  # shown in turn, each as its lines
     columns: int
     lines: int  # 0 scrolls
@@ -58,6 +60,7 @@ class Ticket:
 
     number: int
     arrived: datetime
+    arrived_at: float  # monotonic seconds
 
 
 @dataclass
@@ -66,7 +69,9 @@ class Board:
 
     id: str
     shown: Shown | None = None
+    shown_at: float = 0.0  # monotonic seconds
     blank_at: datetime | None = None
+    stale_at: float = 0.0  # monotonic seconds
     displayed: int = 0  # number of the reading behind the message
     history: deque[Shown] = field(default_factory=lambda: deque(maxlen=HISTORY))
 
@@ -89,7 +94,8 @@ class Boards:
         timezone: every board goes blank at its midnight.
         limit: the most boards to remember.
         ai_mark: whether the page says that an AI wrote the message.
-        now: the clock, in UTC.
+        now: the wall clock, in UTC. It may step, in either direction.
+        monotonic: a clock in seconds that never steps.
     """
 
     def __init__(
@@ -100,6 +106,7 @@ class Boards:
         limit: int,
         ai_mark: bool,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sign = sign
         self._max_age = timedelta(seconds=max_age)
@@ -107,6 +114,7 @@ class Boards:
         self._limit = limit
         self._ai_mark = ai_mark
         self._now = now
+        self._monotonic = monotonic
         self._boards: dict[str, Board] = {}
         self._numbers = itertools.count(1)
         self._watchers: set[Watcher] = set()
@@ -127,13 +135,17 @@ class Boards:
         """
         if board not in self._boards and len(self._boards) >= self._limit and self._find_blank() is None:
             raise TooManyBoards
-        return Ticket(next(self._numbers), self._now())
+        return Ticket(next(self._numbers), self._now(), self._monotonic())
 
     def show(self, board: str, ticket: Ticket, message: SignMessage) -> NotShown | None:
         """Put a checked message on a board; return why it is not shown, or None if it is."""
-        written = self._now()
-        blank_at = min(written + self._max_age, self._midnight(ticket.arrived))
-        if blank_at <= written:
+        written, at = self._now(), self._monotonic()
+        midnight = self._midnight(ticket.arrived)
+        blank_at = min(written + self._max_age, midnight)
+        # The same limits by the clock that never steps: the wall clock may be set back, past midnight even.
+        day_ends = ticket.arrived_at + (midnight - ticket.arrived).total_seconds()
+        stale_at = min(at + self._max_age.total_seconds(), day_ends)
+        if blank_at <= written or stale_at <= at:
             return NotShown.STALE
         state = self._remember(board)
         if state is None:
@@ -150,13 +162,15 @@ class Boards:
         )
         state.history.appendleft(state.shown)
         state.displayed = ticket.number
+        state.shown_at = at
         state.blank_at = blank_at
+        state.stale_at = stale_at
         self._tell(state)
         return None
 
-    def view(self, board: str) -> BoardView | None:
-        """Return what a board shows; None if nothing was ever shown on it."""
-        state = self._boards.get(board)
+    def view(self, board: str, *, blank: bool = False) -> BoardView | None:
+        """Return what a board shows; None, or a blank view if `blank`, for a board that never showed anything."""
+        state = self._boards.get(board) or (Board(board) if blank else None)
         return self._view(state) if state else None
 
     def history(self, board: str) -> list[Shown]:
@@ -166,9 +180,8 @@ class Boards:
 
     def blank_stale(self) -> None:
         """Blank the boards whose message is stale, and tell the watchers."""
-        now = self._now()
         for state in self._boards.values():
-            if state.blank_at and state.blank_at <= now:
+            if state.shown and self._seconds_left(state) <= 0:
                 state.shown = None
                 state.blank_at = None
                 self._tell(state)
@@ -189,18 +202,31 @@ class Boards:
             self._watchers.discard(watcher)
 
     def _view(self, state: Board) -> BoardView:
-        now = self._now()
-        shown = state.shown if state.blank_at and state.blank_at > now else None
+        left = self._seconds_left(state)
+        shown = state.shown if left > 0 else None
         return BoardView(
             board=state.id,
             message=shown,
-            age=(now - shown.written_at).total_seconds() if shown else None,
-            blank_at=state.blank_at if shown else None,
+            age=max(0.0, self._monotonic() - state.shown_at) if shown else None,
+            blank_at=self._blank_at(state) if shown else None,
+            seconds_left=left if shown else None,
             pages=self._sign.pages(shown.generated_text) if shown else [],
             columns=self._sign.columns,
             lines=self._sign.lines,
             ai_mark=self._ai_mark,
         )
+
+    def _blank_at(self, state: Board) -> datetime | None:
+        """Return when a board goes blank, as the wall clock shows it now: it may have been set back."""
+        by_monotonic = self._now() + timedelta(seconds=state.stale_at - self._monotonic())
+        stepped = state.blank_at is None or by_monotonic < state.blank_at - timedelta(seconds=1)
+        return by_monotonic if stepped else state.blank_at
+
+    def _seconds_left(self, state: Board) -> float:
+        """Return how long a board's message may still be shown; 0 or less: it is stale, or there is none."""
+        if state.shown is None or state.blank_at is None:
+            return 0.0
+        return min((state.blank_at - self._now()).total_seconds(), state.stale_at - self._monotonic())
 
     def _tell(self, state: Board) -> None:
         for watcher in self._watchers:

@@ -5,10 +5,10 @@ import contextvars
 import re
 import time
 import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable
 
 from limits import parse
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import MovingWindowRateLimiter
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,6 +53,14 @@ class GatewayMiddleware:
             await self._app(scope, receive, send)
             return
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if scope["method"] == "HEAD":  # wherever there is GET
+            scope, (receive, send, end) = {**scope, "method": "GET"}, _headers_only(send)
+            await self._answer(scope, receive, send, headers)
+            await end()
+        else:
+            await self._answer(scope, receive, send, headers)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, str]) -> None:
         exchange = Exchange(scope, send, _id(headers.get(b"x-request-id", "")))
         token = request_id.set(exchange.id)
         try:
@@ -60,19 +68,19 @@ class GatewayMiddleware:
             exchange.key = key.name
             scope.setdefault("state", {})["key"] = key
             if scope["path"] not in FREE:
-                await self._rates.hit(key)
+                self._rates.hit(key)
             await self._app(scope, _limited(receive, headers, self._body_limit, self._deadline), exchange.send)
         except ProblemError as error:
             if exchange.status:
                 raise
-            await error.response(exchange.id)(scope, receive, exchange.send)
+            await error.response(exchange.id, scope["path"])(scope, receive, exchange.send)
         except ClientDisconnect:
             exchange.status = exchange.status or 499  # as nginx logs it: the caller has gone
         except Exception:  # the caller gets a typed error, the log gets the traceback
             if exchange.status:
                 raise
             LOG.exception("unexpected error in the gateway", extra={"request_id": exchange.id})
-            await ProblemError("internal").response(exchange.id)(scope, receive, exchange.send)
+            await ProblemError("internal").response(exchange.id, scope["path"])(scope, receive, exchange.send)
         finally:
             exchange.log(self._metrics)
             request_id.reset(token)
@@ -94,23 +102,30 @@ class GatewayMiddleware:
 
 
 class Rates:
-    """The rate limit of each key."""
+    """The rate limit of each key, over a moving window.
 
-    def __init__(self, limit: str) -> None:
+    Not with the storages of `limits`: they count by the wall clock, and a clock that steps back ten hours would lock
+    every busy key out for ten hours.
+    """
+
+    def __init__(self, limit: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = parse(limit)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._clock = clock
+        self._hits: dict[str, deque[float]] = {}  # by key, seconds
 
-    async def hit(self, key: Key, cost: int = 1) -> None:
+    def hit(self, key: Key, cost: int = 1) -> None:
         """Count `cost` requests of a key.
 
         Raises:
             ProblemError: the key exceeds its rate limit.
         """
-        if cost < 1 or await self._limiter.hit(self._rate, key.name, cost=cost):
-            return
-        reset, _ = await self._limiter.get_window_stats(self._rate, key.name)
-        wait = max(1, round(reset - time.time()))
-        raise ProblemError("too_many", f"More than {self._rate}.", {"Retry-After": str(wait)})
+        hits, now, window = self._hits.setdefault(key.name, deque()), self._clock(), self._rate.get_expiry()
+        while hits and hits[0] <= now - window:
+            hits.popleft()
+        if len(hits) + cost > self._rate.amount:
+            wait = hits[0] + window - now if hits else window
+            raise ProblemError("too_many", f"More than {self._rate}.", {"Retry-After": str(max(1, round(wait)))})
+        hits.extend([now] * cost)
 
 
 class Exchange:
@@ -159,6 +174,36 @@ class Exchange:
 def _id(given: str) -> str:
     """Return the caller's id if it is safe to log, else a new one."""
     return given if re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given) else uuid.uuid4().hex
+
+
+def _headers_only(send: Send) -> tuple[Receive, Send, Callable[[], Awaitable[None]]]:
+    """Return how HEAD is answered: a caller that hangs up once the headers are sent, and what ends the answer.
+
+    A stream, which would never end, ends there.
+    """
+    started, done = asyncio.Event(), False
+    asked = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> Message:
+        for message in asked:
+            return message
+        await started.wait()
+        return {"type": "http.disconnect"}
+
+    async def head(message: Message) -> None:
+        nonlocal done
+        if message["type"] == "http.response.start":
+            await send(message)
+            started.set()
+        elif not done and not message.get("more_body", False):
+            done = True
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def end() -> None:
+        if started.is_set() and not done:
+            await head({"type": "http.response.body"})
+
+    return receive, head, end
 
 
 def _limited(receive: Receive, headers: dict[bytes, str], size: int, seconds: float) -> Receive:

@@ -1,12 +1,13 @@
 """Two OpenAI routes, forwarded byte by byte. Answers are unchecked here; `AsyncSignboardClient` checks them."""
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from core.errors import ServerFailed, ServerTimeout, ServerUnavailable
@@ -16,6 +17,28 @@ from gateway.problems import ProblemError
 from gateway.settings import GatewaySettings
 
 PASSED_ON = ("content-type",)  # of vLLM's headers; the others concern its own connection
+
+
+# What vLLM would answer with 200 and text that means nothing: the model writes one kind of message and ends it.
+UNSUPPORTED = ("response_format", "structured_outputs", "tools", "functions", "function_call", "audio", "modalities")
+
+
+def _refuse_unsupported(body: bytes) -> None:
+    """Reject a request for structured output, tools or another kind of answer.
+
+    Raises:
+        ProblemError: the first such field, by name.
+    """
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return  # vLLM says what is wrong with it
+    if not isinstance(asked, dict):
+        return
+    for name in (*UNSUPPORTED, *(name for name in asked if name.startswith("guided_"))):
+        value = asked.get(name)
+        if value and value not in ({"type": "text"}, ["text"]):
+            raise ProblemError("unsupported", f"{name}: the model writes one plain message, nothing else.")
 
 
 class TimedStream(StreamingResponse):
@@ -67,6 +90,7 @@ class Passthrough:
         if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != "application/json":
             raise ProblemError("bad_input", "The content type is not application/json.")
         body = await request.body()
+        _refuse_unsupported(body)
         self._breaker.refuse()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._queue.turn(self._deadline))
@@ -78,6 +102,20 @@ class Passthrough:
                 return Response(answer.content, answer.status_code, headers)
             held = stack.pop_all()  # the slot is held until the stream ends
             return TimedStream(answer.aiter_raw(), answer.status_code, headers, end=end, held=held)
+
+    async def model(self, request: Request, name: str) -> Response:
+        """Return vLLM's entry of one model, of its list.
+
+        Raises:
+            ProblemError: the list has no such model.
+            ServiceError: as `forward`.
+        """
+        answer = await self.forward(request, "models")
+        entries = json.loads(bytes(answer.body)).get("data", [])
+        entry = next((entry for entry in entries if entry.get("id") == name), None)
+        if entry is None:
+            raise ProblemError("not_found", f"There is no model {name!r}.")
+        return JSONResponse(entry)
 
     async def _send(self, method: str, path: str, body: bytes, stack: AsyncExitStack, end: float) -> httpx.Response:
         headers = {"content-type": "application/json", "x-request-id": request_id.get()}

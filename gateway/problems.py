@@ -10,6 +10,8 @@ from core.errors import MessageError, ReadingError, ServerTimeout, ServiceError,
 from gateway.overload import Busy, ModelDown
 
 MEDIA_TYPE = "application/problem+json"
+OPENAI_PATHS = "/v1"
+SERVER_ERROR = 500  # and every status above
 RETRY_AFTER = 2  # seconds, where nothing better is known
 
 # code → status, Korean, English
@@ -17,6 +19,7 @@ KINDS: dict[str, tuple[int, str, str]] = {
     "bad_input": (422, "요청 형식이 올바르지 않습니다", "The request cannot be used"),
     "bad_reading": (422, "기온 값이 올바르지 않습니다", "A temperature cannot be used"),
     "too_many_boards": (422, "전광판을 더 추가할 수 없습니다", "There are too many boards"),
+    "unsupported": (400, "지원하지 않는 요청 항목입니다", "The request asks for an unsupported feature"),
     "no_key": (401, "API 키가 없거나 맞지 않습니다", "The API key is missing or wrong"),
     "no_scope": (403, "이 키에는 해당 권한이 없습니다", "The API key lacks the scope for this address"),
     "not_found": (404, "주소 또는 전광판을 찾을 수 없습니다", "There is no such address or board"),
@@ -76,13 +79,21 @@ class ProblemError(Exception):
             request_id=request_id,
         )
 
-    def response(self, request_id: str = "") -> JSONResponse:
-        """Return the response to a request that failed."""
+    def response(self, request_id: str = "", path: str = "") -> JSONResponse:
+        """Return the response to a request that failed; under /v1 also in the form that OpenAI's SDKs read."""
         body = self.body(request_id)
+        content = body.model_dump()
+        if path.startswith(OPENAI_PATHS):
+            content["error"] = {
+                "message": f"{body.title_en}: {body.detail}",
+                "type": "server_error" if body.status >= SERVER_ERROR else "invalid_request_error",
+                "param": None,
+                "code": body.code,
+            }
         headers = dict(self.headers)
         if body.status == 503:
             headers.setdefault("Retry-After", str(RETRY_AFTER))
-        return JSONResponse(body.model_dump(), body.status, headers, media_type=MEDIA_TYPE)
+        return JSONResponse(content, body.status, headers, media_type=MEDIA_TYPE)
 
 
 def problem_of(error: BaseException) -> ProblemError:

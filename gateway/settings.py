@@ -1,8 +1,10 @@
 """The gateway's settings: environment or `.env`, prefix SIGNBOARD_GATEWAY_ (except SIGNBOARD_SIGN)."""
 
+import os
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -10,6 +12,7 @@ from core.errors import SettingError
 from core.sign import Sign
 from gateway.keys import Key, parse_keys
 
+PREFIX = "SIGNBOARD_GATEWAY_"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 # Limits that nobody needs to change; those that a site may change are settings below.
@@ -25,7 +28,12 @@ class GatewaySettings(BaseSettings):
     """The gateway's address, keys, model and limits."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SIGNBOARD_GATEWAY_", env_file=".env", extra="ignore", populate_by_name=True, env_ignore_empty=True
+        env_prefix=PREFIX,
+        env_file=".env",
+        extra="ignore",
+        populate_by_name=True,
+        env_ignore_empty=True,
+        allow_inf_nan=False,
     )
 
     host: str = "127.0.0.1"
@@ -85,12 +93,19 @@ class GatewaySettings(BaseSettings):
         return Sign.parse(self.sign)
 
 
+def _named() -> set[str]:
+    """Return the variables of the environment and of `.env` that begin as the gateway's do."""
+    return {name.upper() for name in (*os.environ, *dotenv_values(".env")) if name.upper().startswith(PREFIX)}
+
+
 def read_gateway_settings(**given: Any) -> GatewaySettings:
     """Read the settings; the options given here override them.
 
     Raises:
         SettingError: a variable has an unusable value, or the gateway would be open to a network without keys.
     """
+    if unknown := sorted(_named() - {f"{PREFIX}{name.upper()}" for name in GatewaySettings.model_fields}):
+        raise SettingError(f"No setting has the name {', '.join(unknown)}.", "Compare .env with .env.example.")
     try:
         settings = GatewaySettings(**{key: value for key, value in given.items() if value is not None})
         keys = settings.parsed_keys

@@ -17,7 +17,12 @@ class ServeSettings(BaseSettings):
     """The server's address, timeouts and variant."""
 
     model_config = SettingsConfigDict(
-        env_prefix="SIGNBOARD_", env_file=".env", extra="ignore", populate_by_name=True, env_ignore_empty=True
+        env_prefix="SIGNBOARD_",
+        env_file=".env",
+        extra="ignore",
+        populate_by_name=True,
+        env_ignore_empty=True,
+        allow_inf_nan=False,
     )
 
     host: str = "127.0.0.1"  # loopback: vLLM never faces the outside

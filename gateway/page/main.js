@@ -1,15 +1,28 @@
-// The operator's page: the board, live over server-sent events, two sliders, the latest messages. Texts are never markup.
+// The operator's page: the board as it is now, two sliders, the latest messages. Texts are never markup.
+//
+// It asks in short requests instead of holding a stream open: a browser has six connections for a host, and the seventh
+// tab would never load. Conveniences of newer engines are used if they are there; the board does not depend on them.
 import { Sign } from "./sign.js";
 import { TEXTS } from "./texts.js";
 
-const BOARD = new URLSearchParams(location.search).get("board") ?? "main";
+const BOARD = new URLSearchParams(location.search).get("board") || "main";
+// Without the user and password of an address such as http://user:key@host/: fetch refuses addresses that hold them,
+// and the browser sends them by itself.
+const HOME = location.origin + location.pathname.replace(/[^/]*$/, "");
 const $ = (id) => document.getElementById(id);
 const board = new Sign($("board")), trial = new Sign($("trial"));
-let events;
-let language = localStorage.getItem("language") ?? (navigator.language.startsWith("ko") ? "ko" : "en");
-const PATIENCE = 4000, SILENCE = 40000;  // ms to wait for an answer, and for any event of the stream
-let state = "connecting", view = null, heard = performance.now(), newest = 0;
+const PATIENCE = 4000, LOOK = 2000, HEALTH = 5000;  // ms: to wait for an answer; between looks at the board, at the model
+let language = remembered("language") || ((navigator.language || "ko").startsWith("ko") ? "ko" : "en");
+let state = "connecting", view = null, newest = 0;
 const text = (key) => TEXTS[language][key];
+
+function remembered(key) {
+  try { return localStorage.getItem(key); } catch { return null; }  // null or forbidden in some web views
+}
+
+function remember(key, value) {
+  try { localStorage.setItem(key, value); } catch { /* then it is asked again next time */ }
+}
 
 function speak() {
   document.documentElement.lang = language;
@@ -29,7 +42,7 @@ function showState(next) {
 }
 
 function describe() {
-  const message = view?.message;
+  const message = view && view.message;
   $("board").setAttribute("aria-label", message ? message.generated_text : text("blank"));
   if (!message) { $("message").textContent = text("blank"); return; }
   const until = new Date(view.blank_at).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
@@ -40,9 +53,6 @@ function describe() {
 async function showBoard(next) {
   const turn = ++newest;
   view = next;
-  // Expiry by this machine's monotonic time: its clock may be wrong.
-  const lasts = view.message ? Date.parse(view.blank_at) - Date.parse(view.message.written_at) - view.age * 1000 : 0;
-  view.over = performance.now() + lasts;
   $("ai-mark").hidden = !view.ai_mark || !view.message;
   describe();
   await board.show(view);
@@ -51,15 +61,15 @@ async function showBoard(next) {
 
 async function showHistory(turn = newest) {
   const answer = await ask(`boards/${encodeURIComponent(BOARD)}/history`);
-  if (!answer?.ok || turn !== newest) return;
-  $("history").replaceChildren(...answer.body.map((shown) => {
-    const row = document.createElement("tr");
+  if (!answer || !answer.ok || turn !== newest) return;
+  $("history").textContent = "";
+  for (const shown of answer.body) {
+    const row = $("history").insertRow();
     const when = new Date(shown.written_at).toLocaleTimeString(language);
     const cells = [when, `${shown.yesterday_temp} → ${shown.today_temp} °C`, shown.generated_text, shown.tries,
       shown.generation_time.toFixed(2)];
     cells.forEach((cell) => row.insertCell().append(String(cell)));
-    return row;
-  }));
+  }
 }
 
 async function write(event) {
@@ -69,7 +79,7 @@ async function write(event) {
   $("answer").classList.remove("bad");
   $("answer").textContent = text("writing");
   try {
-    const answer = await fetch("generate/temperature", {
+    const answer = await fetch(`${HOME}generate/temperature`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ yesterday_temp: yesterday, today_temp: today, board: $("show").checked ? BOARD : null }),
@@ -80,6 +90,7 @@ async function write(event) {
     $("trial-sign").hidden = false;
     $("trial").setAttribute("aria-label", body.generated_text);
     await trial.show({ pages: body.pages, columns: body.columns, lines: body.lines });
+    if (body.board) look();
   } catch (error) {
     $("trial-sign").hidden = true;
     $("answer").classList.add("bad");
@@ -89,35 +100,44 @@ async function write(event) {
   }
 }
 
-async function askHealth() {
-  // Needs no gateway: a stale message is never displayed.
-  if (view?.message && performance.now() > view.over) showBoard({ ...view, message: null, pages: [] });
+// Needs no gateway: a stale message is never displayed, by the monotonic clock or by the wall clock, whichever is first.
+function blankIfStale() {
+  if (view && view.message && (performance.now() > view.staleAt || Date.now() > view.staleOn)) {
+    showBoard({ ...view, message: null, pages: [] });
+  }
+}
+
+async function look() {
+  blankIfStale();
+  const answer = await ask(`boards/${encodeURIComponent(BOARD)}?blank=true`);
+  if (!answer || !answer.ok) { showState(answer ? "down" : "lost"); return; }
+  if (state === "lost" || state === "connecting") lookAtModel();
+  const next = answer.body, shown = view && view.message, message = next.message;
+  const same = view && JSON.stringify([shown, view.ai_mark, view.lines, view.columns])
+    === JSON.stringify([message, next.ai_mark, next.lines, next.columns]);
+  const left = message ? next.seconds_left * 1000 : 0;
+  const times = { staleAt: performance.now() + left, staleOn: Date.now() + left };
+  if (same) Object.assign(view, times); else showBoard({ ...next, ...times });
+}
+
+async function lookAtModel() {
   const answer = await ask("health");
-  const silent = performance.now() - heard > SILENCE;
-  showState(!answer || silent ? "lost" : answer.ok ? "ready" : "down");
-  if (answer && silent) { heard = performance.now(); listen(); }
+  showState(!answer ? "lost" : answer.ok ? "ready" : "down");
 }
 
 // Returns null if no answer came, or only half of one: the gateway may go away at any moment.
 async function ask(path) {
+  const stop = typeof AbortController === "undefined" ? null : new AbortController();
+  const timer = stop && setTimeout(() => stop.abort(), PATIENCE);
   try {
-    const answer = await fetch(path, { signal: AbortSignal.timeout(PATIENCE) });
+    const answer = await fetch(HOME + path, stop ? { signal: stop.signal } : {});
     return { ok: answer.ok, body: await answer.json() };
-  } catch { return null; }
+  } catch { return null; } finally { clearTimeout(timer); }
 }
 
-function listen() {
-  events?.close();
-  events = new EventSource(`events?board=${encodeURIComponent(BOARD)}`);
-  const hear = () => { heard = performance.now(); };
-  events.addEventListener("board", (event) => { hear(); showBoard(JSON.parse(event.data)); });
-  events.addEventListener("ping", hear);
-  events.onopen = () => { hear(); askHealth(); };
-  events.onerror = () => {
-    showState("lost");
-    // A browser stops retrying when the gateway rejects the stream, so the page retries by itself.
-    if (events.readyState === EventSource.CLOSED) setTimeout(listen, 1000);
-  };
+// The next request only after the last one ended, so that a slow gateway is not asked ever more often.
+async function repeat(work, pause) {
+  try { await work(); } finally { setTimeout(() => repeat(work, pause), pause); }
 }
 
 for (const id of ["yesterday", "today"]) {
@@ -126,10 +146,11 @@ for (const id of ["yesterday", "today"]) {
 $("form").addEventListener("submit", write);
 $("language").addEventListener("click", () => {
   language = language === "ko" ? "en" : "ko";
-  localStorage.setItem("language", language);
+  remember("language", language);
   speak();
   showHistory();
 });
 speak();
-listen();
-setInterval(askHealth, 5000);
+setInterval(blankIfStale, 1000);
+repeat(look, LOOK);
+repeat(lookAtModel, HEALTH);

@@ -9,12 +9,12 @@ export class Sign {
     this.pages = [];
     this.columns = 20;
     this.lines = 2;
-    this.still = matchMedia("(prefers-reduced-motion: reduce)");
+    this.still = window.matchMedia ? matchMedia("(prefers-reduced-motion: reduce)") : { matches: false };
     this.resize();
   }
 
   async show(view) {
-    const turn = (this.shows = (this.shows ?? 0) + 1);
+    const turn = (this.shows = (this.shows || 0) + 1);
     // Without the font, the browser's own draws the message: less pretty, but readable.
     try { await document.fonts.load("12px Sign", "가"); } catch { /* retried at the next message */ }
     if (turn !== this.shows) return;
@@ -72,9 +72,9 @@ function lit(image, x, y) {
 }
 
 function bitmap(lines, wide) {
-  const pen = new OffscreenCanvas(1, 1).getContext("2d");
+  const pen = document.createElement("canvas").getContext("2d");  // not OffscreenCanvas: older web views lack it
   pen.font = "12px Sign";
-  const width = wide ?? Math.ceil(pen.measureText(lines[0]).width);
+  const width = wide || Math.ceil(pen.measureText(lines[0]).width);
   pen.canvas.width = width;
   pen.canvas.height = lines.length * ROW;
   pen.font = "12px Sign";

@@ -1,5 +1,6 @@
 """The board's page in headless Chromium: it loads, shows, scrolls, tries a message, and outlives the gateway."""
 
+import re
 import shutil
 from collections.abc import Iterator
 
@@ -11,6 +12,8 @@ from benchmarks.scripted_server import Reply, completion, right_answer, scripted
 from core.checks import check_message
 from core.ports import free_port
 from core.reading import Reading
+from gateway.keys import KeyScope, new_key
+from tests.conftest import ROOT
 from tests.support.gateway_server import running_gateway
 
 LIT = """() => {
@@ -40,7 +43,8 @@ def page(browser: Browser) -> Iterator[Page]:
     opened = context.new_page()
     faults: list[str] = []
     opened.on("pageerror", lambda error: faults.append(str(error)))
-    opened.on("request", lambda request: None if "//127.0.0.1:" in request.url else faults.append(request.url))
+    ours = re.compile(r"https?://([^/@]*@)?127\.0\.0\.1:")
+    opened.on("request", lambda request: None if ours.match(request.url) else faults.append(request.url))
     yield opened
     context.close()
     assert not faults
@@ -158,3 +162,81 @@ def test_the_ai_mark_can_be_turned_off(page: Page) -> None:
         show(client, 10, 20)
         expect(page.locator("#message")).to_contain_text("10 → 20 °C")
         expect(page.locator("#ai-mark")).to_be_hidden()
+
+
+WITHOUT = {
+    "no localStorage": "Object.defineProperty(window, 'localStorage', { value: null });",
+    "a forbidden localStorage": "Object.defineProperty(window, 'localStorage', { get() { throw new Error('no'); } });",
+    "an old web view": "delete AbortSignal.timeout; delete window.OffscreenCanvas; delete window.matchMedia; "
+    "delete window.EventSource; delete Element.prototype.replaceChildren; delete window.BroadcastChannel; "
+    "Object.defineProperty(document, 'fonts', { value: undefined });",
+    "no AbortController": "delete window.AbortController; delete window.AbortSignal;",
+}
+
+
+@pytest.mark.parametrize("script", WITHOUT.values(), ids=WITHOUT)
+def test_the_board_depends_on_no_convenience_of_the_engine(page: Page, script: str) -> None:
+    page.add_init_script(script)
+    with scripted(right_answer) as model, running_gateway(model.url) as client:
+        page.goto(str(client.base_url))
+        expect(page.locator("#state")).to_have_text("모델 준비됨")
+        show(client, 33, 36)
+        page.wait_for_function(f"() => ({LIT})() > 500")
+        page.locator("#language").click()
+        expect(page.locator("#state")).to_have_text("Model ready")
+
+
+TOO_NEW = r"\?\.[a-z(\[]|\?\?|replaceChildren|OffscreenCanvas\(|\.at\(|AbortSignal\.timeout"
+
+
+def test_the_page_uses_no_syntax_that_old_web_views_cannot_read() -> None:
+    """docs/gateway.md names the oldest engines; what they lack is checked by name, for want of such an engine here."""
+    for script in sorted((ROOT / "gateway/page").glob("*.js")):
+        text = script.read_text(encoding="utf-8")
+        assert not re.findall(
+            r"\?\.[a-z(\[]|\?\?|replaceChildren|OffscreenCanvas\(|\.at\(|AbortSignal\.timeout", text
+        ), script.name
+    assert "light-dark(" not in (ROOT / "gateway/page/style.css").read_text(encoding="utf-8")
+
+
+def test_any_number_of_tabs_works(page: Page) -> None:
+    """A browser opens six connections to a host: a tab that held one open would keep the seventh from loading."""
+    with scripted(right_answer) as model, running_gateway(model.url) as client:
+        tabs = [page, *(page.context.new_page() for _ in range(8))]
+        for tab in tabs:
+            tab.goto(str(client.base_url))
+        for tab in tabs:
+            expect(tab.locator("#state")).to_have_attribute("data-state", "ready", timeout=15_000)
+        text = show(client, 33, 36)
+        for tab in tabs:
+            expect(tab.locator("#board")).to_have_attribute("aria-label", text, timeout=15_000)
+            expect(tab.locator("#state")).to_have_attribute("data-state", "ready")
+
+
+def test_a_key_in_the_pages_address_works(page: Page) -> None:
+    secret, line = new_key("kiosk", [KeyScope.BOARD])
+    with scripted(right_answer) as model, running_gateway(model.url, keys=line) as client:
+        client.headers["authorization"] = f"Bearer {secret}"
+        page.goto(str(client.base_url).replace("http://", f"http://kiosk:{secret}@"))
+        expect(page.locator("#state")).to_have_text("모델 준비됨")
+        text = show(client, 33, 36)
+        expect(page.locator("#board")).to_have_attribute("aria-label", text)
+        expect(page.locator("#history tr")).to_have_count(1)
+        page.locator("#write").click()
+        expect(page.locator("#trial-sign")).to_be_visible()
+
+
+@pytest.mark.parametrize("clock", ["Date", "performance"])
+def test_a_stale_message_is_blanked_without_the_gateway_by_either_clock(page: Page, clock: str) -> None:
+    """Six hours pass on one of the page's clocks, the other stands still; nobody answers any more."""
+    page.add_init_script(
+        f"const real = {clock}.now.bind({clock}); window.skipped = 0; {clock}.now = () => real() + window.skipped;"
+    )
+    with scripted(right_answer) as model, running_gateway(model.url) as client:
+        page.goto(str(client.base_url))
+        show(client, 33, 36)
+        expect(page.locator("#message")).to_contain_text("33 → 36 °C")
+    expect(page.locator("#state")).to_have_attribute("data-state", "lost", timeout=10_000)
+    expect(page.locator("#message")).to_contain_text("33 → 36 °C")
+    page.evaluate("window.skipped = 6 * 3600 * 1000")
+    expect(page.locator("#message")).to_have_text("표출 중인 문구가 없습니다.")

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,13 +17,12 @@ import psutil
 import pytest
 
 from benchmarks.scripted_server import GOOD, eventually, right_answer, saying, scripted
-from core.errors import ServiceError
 from core.ports import free_port
 from gateway.keys import KeyScope, new_key
 from gateway.settings import GatewaySettings
 from serve.process import ModelServer
 from serve.settings import ServeSettings
-from serve.supervisor import Deaths, GatewayProcess, supervise
+from serve.supervisor import GatewayProcess, supervise
 from tests.conftest import ROOT, run_room
 
 TEN_TWENTY = {"yesterday_temp": 10, "today_temp": 20}
@@ -60,7 +58,8 @@ def test_sigterm_drains_running_requests_and_closes_streams(tmp_path: Path) -> N
     got: list[httpx.Response] = []
     with (
         scripted(saying(GOOD), saying(GOOD, delay=2)) as model,
-        gateway_process(model.url, tmp_path / "log") as (process, url),
+        # longer than what follows is waited for: an open stream must not be what the end is waited for
+        gateway_process(model.url, tmp_path / "log", SIGNBOARD_GATEWAY_DEADLINE="120") as (process, url),
     ):
         ask = threading.Thread(
             target=lambda: got.append(httpx.post(f"{url}/generate/temperature", json=TEN_TWENTY, timeout=20))
@@ -69,11 +68,9 @@ def test_sigterm_drains_running_requests_and_closes_streams(tmp_path: Path) -> N
         with httpx.stream("GET", f"{url}/events", timeout=20):
             assert eventually(lambda: len(model.requests) == 2)
             process.send_signal(signal.SIGTERM)
-            begin = time.monotonic()
             ask.join()
             assert got[0].json()["generated_text"] == GOOD
-        assert process.wait(10) == 0
-        assert time.monotonic() - begin < 8
+        assert process.wait(30) == 0
 
 
 def test_the_log_is_json_names_the_request_and_tells_no_secret(tmp_path: Path) -> None:
@@ -147,14 +144,6 @@ def test_a_taken_port_and_a_key_on_the_command_line() -> None:
     assert done.returncode == 0
     assert "park:board+openai:" in done.stdout
     assert run_room("gateway", "key", "두 번").returncode == 1
-
-
-def test_a_process_that_keeps_dying_is_not_restarted(tmp_path: Path) -> None:
-    deaths = Deaths("vLLM", tmp_path / "log")
-    for _ in range(4):
-        deaths.count(1)
-    with pytest.raises(ServiceError, match="5 times"):
-        deaths.count(-9)
 
 
 def test_killed_vllm_and_gateway_are_restarted(tmp_path: Path) -> None:

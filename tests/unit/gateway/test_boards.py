@@ -20,13 +20,31 @@ def message(today: int = 20) -> SignMessage:
 
 
 class Clock:
-    """A clock that tests set."""
+    """A wall clock that tests set and step, and the monotonic clock beside it, which only time moves."""
 
     def __init__(self, hour: int) -> None:
         self.now = datetime(2026, 7, 1, hour, tzinfo=UTC)
+        self.monotonic = 1000.0
+
+    def passes(self, **time: float) -> None:
+        """Let time pass on both clocks."""
+        self.now += timedelta(**time)
+        self.monotonic += timedelta(**time).total_seconds()
+
+    def steps(self, **time: float) -> None:
+        """Set the wall clock, as NTP does on a machine without a clock chip."""
+        self.now += timedelta(**time)
 
     def boards(self, limit: int = 1000) -> Boards:
-        return Boards(DEFAULT_SIGN, 6 * 3600, "Asia/Seoul", limit, ai_mark=True, now=lambda: self.now)
+        return Boards(
+            DEFAULT_SIGN,
+            6 * 3600,
+            "Asia/Seoul",
+            limit,
+            ai_mark=True,
+            now=lambda: self.now,
+            monotonic=lambda: self.monotonic,
+        )
 
 
 def shown(boards: Boards, board: str) -> datetime | None:
@@ -42,13 +60,13 @@ def test_stale_messages_are_never_displayed() -> None:
     boards = clock.boards()
     boards.show("lake", boards.ticket("lake"), message())
     assert shown(boards, "lake") == clock.now + timedelta(hours=6)
-    clock.now += timedelta(hours=7)  # 19:00
+    clock.passes(hours=7)  # 19:00
     assert shown(boards, "lake") is None
-    clock.now = datetime(2026, 7, 1, 14, 59, 58, tzinfo=UTC)  # two seconds to midnight
+    clock.passes(hours=4, minutes=59, seconds=58)  # two seconds to midnight
     boards.show("lake", boards.ticket("lake"), message())
     assert shown(boards, "lake") == datetime(2026, 7, 1, 15, 0, tzinfo=UTC), "midnight in Seoul"
     late = boards.ticket("lake")
-    clock.now += timedelta(seconds=4)
+    clock.passes(seconds=4)
     assert boards.show("lake", late, message()) is NotShown.STALE, "asked yesterday, written today"
     assert shown(boards, "lake") is None
     assert len(boards.history("lake")) == 2, "the history has what was shown"
@@ -64,7 +82,7 @@ def test_a_blank_board_makes_room_for_another() -> None:
         boards.show(name, boards.ticket(name), message())
     with pytest.raises(TooManyBoards):
         boards.ticket("hill")
-    clock.now += timedelta(hours=7)
+    clock.passes(hours=7)
     boards.blank_stale()
     boards.show("hill", boards.ticket("hill"), message())
     assert shown(boards, "hill")
@@ -81,7 +99,7 @@ def test_watchers_see_every_board_go_blank_at_midnight() -> None:
             boards.show(name, boards.ticket(name), message())
         views = boards.watch()
         lit = {view.board for view in [await anext(views) for _ in names] if view.message}
-        clock.now += timedelta(hours=2)
+        clock.passes(hours=2)
         boards.blank_stale()
         dark = {view.board for view in [await anext(views) for _ in names] if view.message is None}
         await views.aclose()  # type: ignore[attr-defined]
@@ -107,3 +125,53 @@ def test_an_older_reading_never_replaces_a_newer_one_and_is_reported() -> None:
     assert boards.show("lake", younger, message(25)) is None
     assert boards.show("lake", older, message(20)) is NotShown.OLDER
     assert [entry.today_temp for entry in boards.history("lake")] == [25]
+
+
+def test_a_clock_that_steps_back_keeps_no_message_longer() -> None:
+    clock = Clock(3)  # noon in Seoul
+    boards = clock.boards()
+    boards.show("lake", boards.ticket("lake"), message())
+    clock.steps(hours=-10)
+    view = boards.view("lake")
+    assert view
+    assert view.age == 0.0
+    assert view.seconds_left == 6 * 3600
+    assert view.blank_at == clock.now + timedelta(hours=6)
+    clock.passes(hours=5, minutes=59)
+    view = boards.view("lake")
+    assert view
+    assert view.age == 5 * 3600 + 59 * 60
+    assert shown(boards, "lake")
+    clock.passes(minutes=1)
+    assert shown(boards, "lake") is None
+    boards.blank_stale()
+    clock.steps(hours=10)
+    assert shown(boards, "lake") is None
+
+
+def test_a_clock_that_steps_back_keeps_no_message_over_midnight() -> None:
+    clock = Clock(13)  # 22:00 in Seoul
+    boards = clock.boards()
+    boards.show("lake", boards.ticket("lake"), message())
+    clock.steps(hours=-10)
+    clock.passes(hours=1, minutes=59)
+    assert shown(boards, "lake")
+    clock.passes(minutes=1)
+    assert shown(boards, "lake") is None, "two hours have passed since 22:00, whatever the clock says"
+
+
+def test_a_clock_that_steps_forward_blanks() -> None:
+    clock = Clock(3)
+    boards = clock.boards()
+    boards.show("lake", boards.ticket("lake"), message())
+    clock.steps(hours=6)
+    assert shown(boards, "lake") is None
+
+
+def test_a_step_while_the_model_writes_does_not_bring_yesterdays_message() -> None:
+    clock = Clock(14)  # 23:00 in Seoul
+    boards = clock.boards()
+    ticket = boards.ticket("lake")
+    clock.steps(hours=-10)
+    clock.passes(hours=1, seconds=1)
+    assert boards.show("lake", ticket, message()) is NotShown.STALE

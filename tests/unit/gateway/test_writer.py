@@ -15,7 +15,7 @@ from gateway.boards import Boards
 from gateway.metrics import Metrics
 from gateway.overload import Breaker, Queue
 from gateway.settings import GatewaySettings
-from gateway.writer import Writer
+from gateway.writer import Writer, new_client
 
 SETTINGS = GatewaySettings(deadline=10, failures=1)
 READING = Reading(10, 20)
@@ -79,3 +79,11 @@ def test_a_request_whose_deadline_passed_in_the_queue_is_not_sent(monkeypatch: p
     model = Model()
     assert not breaker_after(10, model, monkeypatch)
     assert model.deadlines == []
+
+
+def test_a_silent_connection_is_retried_after_a_third_of_the_deadline() -> None:
+    async def patience() -> object:
+        async with new_client(GatewaySettings(deadline=9)) as client:
+            return client._openai.timeout
+
+    assert asyncio.run(patience()) == 3
