@@ -119,9 +119,12 @@ def verdict(passed: bool) -> dict[str, str]:
 
 
 def test_a_checkpoint_with_a_passed_verdict_is_served(run: Recipe) -> None:
+    with pytest.raises(VerdictError):
+        check_verdict(run.folder)
     publish(run, "verdict", verdict(True))
     check_verdict(run.folder)
     refuse_failed(run)
+    assert prepare(run, ServeSettings(port=8765), Variant.AWQ).checkpoint == run.folder / "awq"
 
 
 def test_a_checkpoint_without_a_verdict_is_not_served(run: Recipe) -> None:

@@ -38,15 +38,18 @@ def test_a_process_that_keeps_dying_is_not_restarted() -> None:
         deaths.count(-9)
 
 
-def test_what_dies_now_and_then_is_started_again_forever() -> None:
+def test_a_process_that_dies_now_and_then_is_always_restarted() -> None:
     clock = Clock()
     deaths = Deaths("vLLM", Path("log"), clock)
     for _ in range(10 * DEATHS):
         deaths.count(1)
         clock.now += WITHIN / (DEATHS - 1)  # the fifth is WITHIN after the first
+    deaths.count(1)
+    with pytest.raises(ServiceError):  # one too soon
+        deaths.count(1)
 
 
-def test_old_deaths_do_not_count_when_several_come_at_once() -> None:
+def test_deaths_of_long_ago_do_not_count() -> None:
     clock = Clock()
     deaths = Deaths("vLLM", Path("log"), clock)
     for _ in range(DEATHS - 1):
