@@ -82,7 +82,7 @@ types: $(VENV)/dev
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/dev
-	$(PY) -m pytest tests/unit
+	$(PY) -m pytest tests/unit -n 2
 
 wheel: $(VENV)/dev  ## the client alone, for other projects: dist/signboard_client-….whl
 	$(PY) -m build --wheel --no-isolation --outdir dist .

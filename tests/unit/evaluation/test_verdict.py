@@ -3,6 +3,7 @@
 import json
 import random
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.conftest import ROOT
 THRESHOLDS = VerdictSection()
 
 
+@cache
 def good_answers() -> list[Answer]:
     rng = random.Random(1)
     return [Answer(reading, compose(reading, rng), "stop", 1) for reading in usual_grid()]
