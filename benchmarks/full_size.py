@@ -25,7 +25,7 @@ RANK = 32
 IMPORT = "from training.kormo import import_checkpoint as work; work(Path(sys.argv[1]), Path(sys.argv[2]))"
 FOLD = (
     "from merge.adapter import read_adapter; from merge.fold import fold_checkpoint; "
-    "fold_checkpoint(Path(sys.argv[1]), read_adapter(Path(sys.argv[3])), Path(sys.argv[2]))"
+    "fold_checkpoint(Path(sys.argv[1]), read_adapter(Path(sys.argv[3]), Path(sys.argv[1])), Path(sys.argv[2]))"
 )
 # 38 held-out rows of 110 tokens, 80 of them the prompt
 PROVE = (

@@ -395,7 +395,7 @@ def fold_part(job: Job) -> Finding:
     target = job.scratch / "merged"
     target.mkdir()
     start = time.monotonic()
-    fold_checkpoint(job.checkpoint, read_adapter(job.scratch / "adapter"), target)
+    fold_checkpoint(job.checkpoint, read_adapter(job.scratch / "adapter", job.checkpoint), target)
     seconds = time.monotonic() - start
     return {"checkpoint_gb": size / 1e9, "seconds": seconds, "mb_per_second": size / 1e6 / seconds, **peaks()}
 

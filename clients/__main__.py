@@ -32,8 +32,6 @@ def say(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps(asdict(message), ensure_ascii=False, indent=2))
         return
-    for warning in message.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
     print(message.text)
 
 
@@ -76,9 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("yesterday", type=float, help="°C, halves are rounded away from zero")
     command.add_argument("today", type=float, help="°C")
-    command.add_argument(
-        "--json", action="store_true", help="print text, tries, seconds, warnings and rejected samples"
-    )
+    command.add_argument("--json", action="store_true", help="print text, tries, seconds and rejected samples")
     text = "Exit with 0 if the server is ready and reads the prompt as its model was trained on it."
     command = commands.add_parser("ping", help=text, description=text)
     command.set_defaults(run=ping)

@@ -52,7 +52,6 @@ class SignMessage:
     reading: Reading
     tries: int  # samples requested, this one included
     seconds: float
-    warnings: tuple[str, ...] = ()  # about the reading, e.g. that it is outside the training range
     rejected: tuple[Rejected, ...] = field(default=(), repr=False)
 
 
@@ -161,7 +160,7 @@ class AsyncSignboardClient:
             text, finish = content(await self._complete(reading, options), self._base_url)
             problems = check_answer(text, finish, reading, self._sign)
             if not problems:
-                return SignMessage(text, reading, tries, time.monotonic() - start, reading.warnings, tuple(rejected))
+                return SignMessage(text, reading, tries, time.monotonic() - start, tuple(rejected))
             rejected.append(Rejected(text, tuple(problems)))
         last = rejected[-1]
         raise MessageError(

@@ -8,9 +8,9 @@ from numbers import Real
 
 from core.errors import ReadingError
 
-HARD_LIMITS = (-50, 60)  # °C; outside, a sensor is broken
-USUAL_RANGE = (-20, 45)  # °C; the range of the training set
-USUAL_CHANGE = 25  # °C between the two days
+AIR_LIMITS = (-40, 60)  # °C; outside, no air temperature of a park: the sensor is broken
+USUAL_RANGE = (-20, 45)  # °C; the range of the training set, and so of every reading
+USUAL_CHANGE = 25  # °C between the two days; as above
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,30 +24,25 @@ class Reading:
     def of(cls, yesterday: float, today: float) -> "Reading":
         """Check and round two temperatures in °C.
 
-        Halves round away from zero (2.5 → 3, -2.5 → -3), as on a thermometer's display.
+        Halves round away from zero (2.5 → 3, -2.5 → -3), as on a thermometer's display. Only readings that the model
+        was trained on are accepted: for others it finds no message, and a sign is better dark than wrong.
 
         Raises:
-            ReadingError: a temperature is not a number, not finite, or outside -50…60 °C.
+            ReadingError: a temperature is not a number, not finite or outside -20…45 °C, or the two are more than 25 °C
+                apart.
         """
-        return cls(_whole_degrees("yesterday", yesterday), _whole_degrees("today", today))
+        reading = cls(_whole_degrees("yesterday", yesterday), _whole_degrees("today", today))
+        if abs(reading.change) > USUAL_CHANGE:
+            raise ReadingError(
+                f"today is {reading.change:+d} °C from yesterday; the model was trained on {USUAL_CHANGE} °C at most.",
+                "Check both sensors; nothing was sent.",
+            )
+        return reading
 
     @property
     def change(self) -> int:
         """Today minus yesterday, °C."""
         return self.today - self.yesterday
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """The reasons why the model may be less reliable for this reading; empty for a usual one."""
-        low, high = USUAL_RANGE
-        found = [
-            f"{name} {value} °C is outside the usual {low}…{high} °C"
-            for name, value in (("yesterday", self.yesterday), ("today", self.today))
-            if not low <= value <= high
-        ]
-        if abs(self.change) > USUAL_CHANGE:
-            found.append(f"a change of {self.change:+d} °C is larger than the usual {USUAL_CHANGE} °C")
-        return tuple(found)
 
 
 def usual_grid() -> Iterator[Reading]:
@@ -70,7 +65,10 @@ def _whole_degrees(name: str, value: float) -> int:
     # Through the decimal text: 0.5 + 0.49999999999999994 is 1.0 in binary floating point.
     exact = value if isinstance(value, Decimal) else Decimal(str(float(value)))
     degrees = exact.to_integral_value(rounding=ROUND_HALF_UP)
-    low, high = HARD_LIMITS
-    if not low <= degrees <= high:
-        raise ReadingError(f"{name} is {exact} °C, outside {low}…{high} °C.", "Check the sensor; nothing was sent.")
+    for (low, high), what, todo in (
+        (AIR_LIMITS, "no air temperature of a park", "Check the sensor"),
+        (USUAL_RANGE, "outside the range that the model was trained on", "Leave the sign blank"),
+    ):
+        if not low <= degrees <= high:
+            raise ReadingError(f"{name} is {exact} °C, {what} ({low}…{high} °C).", f"{todo}; nothing was sent.")
     return int(degrees)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from core.checks import check_message
-from core.errors import CorpusError
+from core.errors import CorpusError, ReadingError
 from core.prompt import build_messages
 from core.reading import Reading
 
@@ -52,7 +52,8 @@ def _fault(line: str, path: Path, place: str, seen: Seen) -> str:
         row = json.loads(line)
         reading, message = _parse(row)
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        return f"not a conversational prompt/completion row ({error})"
+        detail = error.what if isinstance(error, ReadingError) else error
+        return f"not a conversational prompt/completion row ({detail})"
     if row["prompt"] != build_messages(reading):
         return "the prompt is not the one of core/prompt.py"
     if found := check_message(message, reading):

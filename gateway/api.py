@@ -10,7 +10,9 @@ from gateway.settings import BATCH
 from gateway.writer import Written
 
 BoardId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
-Degrees = Annotated[float, Field(allow_inf_nan=False, strict=True, examples=[10, 20], description="°C, -50…60.")]
+Degrees = Annotated[
+    float, Field(allow_inf_nan=False, strict=True, examples=[10, 20], description="°C, -20…45, and at most 25 apart.")
+]
 MAIN = "main"
 
 
@@ -33,7 +35,7 @@ class MessageOut(BaseModel):
     generated_text: str
     generation_time: float = Field(description="Seconds.")
     tries: int = Field(description="Samples requested from the model.")
-    warnings: list[str] = Field(description="Why the model may be less reliable here, or the board not show it.")
+    warnings: list[str] = Field(description="Why no board shows the message, if one was named.")
     board: str | None = Field(description="The board that shows it; null: none does.")
     pages: list[list[str]] = Field(description="The pages that the sign shows in turn, each as its lines.")
     columns: int
@@ -44,7 +46,7 @@ class MessageOut(BaseModel):
     def of(cls, written: Written, board: str | None, sign: Sign, request_id: str) -> "MessageOut":
         """Return the response for a message; if the board does not show it, `board` is null and a warning says why."""
         message = written.message
-        warnings = list(message.warnings)
+        warnings = []
         if written.not_shown:
             warnings.append(f"The board {board} does not show this message: {written.not_shown}.")
         return cls(

@@ -21,6 +21,22 @@ def calibration_rows(jsonl: Path, checkpoint: Path, count: int) -> list[list[int
     return [row_ids(tokenizer, row)[0] for row in rows[::step][:count]]
 
 
+def usable(calibration: list[list[int]], settings: QuantizeSection) -> list[list[int]]:
+    """Return the rows that fit one block: the backend drops longer ones without a word.
+
+    Raises:
+        StageError: what is left does not fill one block.
+    """
+    rows = [row for row in calibration if len(row) <= settings.calibration_length]
+    if sum(map(len, rows)) < settings.calibration_length:
+        raise StageError(
+            f"{len(rows)} of {len(calibration)} calibration rows fit a block of {settings.calibration_length} tokens; "
+            "they do not fill one.",
+            "Raise quantize.calibration_length or quantize.calibration_rows.",
+        )
+    return rows
+
+
 def calibration_blocks(text: Path, checkpoint: Path, settings: QuantizeSection) -> list[list[int]]:
     """Return the token ids of any text in blocks: a comparison for calibrating on the training rows."""
     ids = load_tokenizer(checkpoint)(text.read_text(encoding="utf-8"))["input_ids"]
@@ -32,10 +48,8 @@ def quantize(merged: Path, calibration: list[list[int]], target: Path, settings:
     """Quantize a 16-bit checkpoint to AWQ into the folder `target`.
 
     Raises:
-        StageError: the calibration tokens do not fill one block, or the backend's output is not the requested AWQ.
+        StageError: the backend's output is not the requested AWQ.
     """
-    if sum(map(len, calibration)) < settings.calibration_length:
-        raise StageError("The calibration rows do not fill one block.", "Raise quantize.calibration_rows.")
     _run_autoawq(merged, calibration, target, settings)
     written = json.loads((target / "config.json").read_text(encoding="utf-8")).get("quantization_config", {})
     expected = {

@@ -63,6 +63,11 @@ def _fold_shard(source: Path, adapter: Adapter, target: Path, *, nf4: bool, adva
             if rounded or name in adapter.names:
                 weight = _read(reader, size, name, entry)
                 folded = adapter.apply(name, nf4_round_trip(weight) if rounded else weight, weight.dtype)
+                if not torch.isfinite(folded).all():
+                    raise ArtefactError(
+                        f"{name}: the fold gives numbers that are not finite.",
+                        "Check the base, or train again with a lower train.learning_rate.",
+                    )
                 writer.write(memoryview(folded.view(torch.uint8).numpy().reshape(-1)))
             else:
                 _copy(reader, writer, size)

@@ -46,7 +46,7 @@ class HeldOut:
 
 def losses_of_folds(base: Path, adapter: Path, held_out: HeldOut) -> dict[str, float]:
     """Return the losses of a QLoRA adapter: as trained, on the NF4 base, and after each of the two folds."""
-    plain, change = Checkpoint(base), read_adapter(adapter)
+    plain, change = Checkpoint(base), read_adapter(adapter, base)
     rounded = through_nf4(plain)
 
     def loss(weights: Weights, what: str, beside: Path | None = None) -> float:
@@ -76,7 +76,10 @@ def compare_fold(base: Path, adapter: Path, merged: Path, held_out: HeldOut, *, 
     return {
         "loss_base_adapter": held_out.loss(reference),
         "loss_merged": held_out.loss(after),
-        "max_logprob_difference": round(max(float(((a - b).abs() * (a.exp() > 1e-3)).max()) for a, b in pairs), 5),
+        # torch's maximum: Python's loses a NaN that does not come first
+        "max_logprob_difference": round(
+            float(torch.stack([((a - b).abs() * (a.exp() > 1e-3)).max() for a, b in pairs]).max()), 5
+        ),
         "mean_kl": float(f"{float(torch.cat([(a.exp() * (a - b)).sum(-1) for a, b in pairs]).mean()):.3g}"),
         "same_top_token": round(float(torch.cat([a.argmax(-1) == b.argmax(-1) for a, b in pairs]).float().mean()), 5),
     }

@@ -37,13 +37,13 @@ def run_fold(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         held_out = HeldOut.read(run / "data", base)
         losses = losses_of_folds(base, adapter, held_out) if recipe.train.load_in_4bit else {}
         way = choose_fold(recipe.merge.fold, losses)
-        found = fold_checkpoint(base, read_adapter(adapter), folder, nf4=way == "nf4")
+        found = fold_checkpoint(base, read_adapter(adapter, base), folder, nf4=way == "nf4")
         # 2. Ship a bare call's defaults in the checkpoint, and prove that it reads rows as the tokens of training.
         ship_behaviour(folder, recipe.generation)
         prove_prompt(adapter, run / "data", folder)
         # 3. Publish only a fold that computes what base + adapter compute.
         proof = compare_fold(base, adapter, folder, held_out, nf4=way == "nf4")
-        if proof["max_logprob_difference"] > recipe.merge.max_logprob_difference:
+        if not proof["max_logprob_difference"] <= recipe.merge.max_logprob_difference:  # a NaN is refused too
             raise StageError(
                 f"The merged model differs from base + adapter by {proof['max_logprob_difference']} nats.",
                 "Check that the adapter was trained on this base; nothing was published.",
@@ -69,7 +69,7 @@ def run_quantize(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool
 
     def fill(folder: Path) -> dict[str, Any]:
         with console.status("loading torch and AutoAWQ"):
-            from merge.awq import calibration_blocks, calibration_rows, quantize
+            from merge.awq import calibration_blocks, calibration_rows, quantize, usable
             from merge.card import write_card
             from merge.proofs import HeldOut, compare_awq
 
@@ -78,6 +78,7 @@ def run_quantize(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool
             rows = calibration_blocks(settings.calibration_text, run / "merged", settings)
         else:
             rows = calibration_rows(run / "data" / "train.jsonl", run / "merged", settings.calibration_rows)
+        rows = usable(rows, settings)
         quantize(run / "merged", rows, folder, settings)
         # 2. Copy the merged checkpoint's behaviour, file by file.
         for name in TOKENIZER_FILES:  # the backend rewrites or drops some of them
@@ -153,12 +154,13 @@ def refuse_lossy(proof: dict[str, float], settings: QuantizeSection) -> None:
     Raises:
         StageError: AWQ is worse than plain round-to-nearest, or raises the held-out loss too much.
     """
-    if proof["loss_awq"] > proof["loss_round_to_nearest"] * settings.max_over_rounding:
+    # Written so that a NaN is refused too: no comparison with it is true.
+    if not proof["loss_awq"] <= proof["loss_round_to_nearest"] * settings.max_over_rounding:
         raise StageError(
             f"AWQ (loss {proof['loss_awq']}) is worse than round-to-nearest ({proof['loss_round_to_nearest']}).",
             "Try quantize.duo_scaling=false or more calibration rows; nothing was published.",
         )
-    if proof["loss_ratio"] > settings.max_loss_ratio:
+    if not proof["loss_ratio"] <= settings.max_loss_ratio:
         raise StageError(
             f"AWQ raises the held-out loss {proof['loss_ratio']}-fold.", "Try a smaller quantize.group_size."
         )

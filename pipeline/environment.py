@@ -10,11 +10,11 @@ OFFLINE = {
 }
 # Idle OpenMP threads sleep at barriers instead of spinning: next to one other busy process on two cores, spinning made
 # a training step 12 times slower (docs/LOG.md).
-PASSIVE_WAIT = {"OMP_WAIT_POLICY": "PASSIVE"}
+POLITE = {"OMP_WAIT_POLICY": "PASSIVE", "TRANSFORMERS_VERBOSITY": "error"}
 
 
 def prepare_environment() -> None:
     """Set this process's environment; call this before importing those libraries, because they read it only once."""
     os.environ.update(OFFLINE)
-    for name, value in PASSIVE_WAIT.items():
+    for name, value in POLITE.items():
         os.environ.setdefault(name, value)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from core.errors import RecipeError
+from core.errors import RecipeError, SettingError
 from core.sign import DEFAULT_SIGN, Sign
 
 DEFAULT_RECIPE = Path("recipes/nano.yaml")
@@ -134,7 +134,10 @@ class VerdictSection(Section):
     @field_validator("sign")
     @classmethod
     def _is_a_sign(cls, value: str) -> str:
-        return str(Sign.parse(value))
+        try:
+            return str(Sign.parse(value))
+        except SettingError as error:  # pydantic adds where it stands
+            raise ValueError(f"{error.what} {error.todo}") from error
 
 
 class ServeSection(Section):

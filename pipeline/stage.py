@@ -6,6 +6,8 @@ manifest still matches its settings, inputs and format is skipped.
 
 import errno
 import json
+import logging
+import math
 import resource
 import shutil
 import time
@@ -86,7 +88,8 @@ def _wanted(stage: str, format: int, recipe: str, settings: dict[str, Any], inpu
 def _built(partial: Path, wanted: Manifest, build: Callable[[Path], dict[str, Any]]) -> Manifest:
     start = time.monotonic()
     try:
-        results = build(partial)
+        with _libraries_log(partial.parent / f"{wanted.stage}.log"):
+            results = build(partial)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
@@ -94,6 +97,12 @@ def _built(partial: Path, wanted: Manifest, build: Callable[[Path], dict[str, An
         raise StageError(
             f"The disk of {partial.parent} is full.", "Free some space and run the stage again."
         ) from error
+    if lost := sorted(key for key, value in results.items() if isinstance(value, float) and not math.isfinite(value)):
+        shutil.rmtree(partial)
+        raise StageError(
+            f"The stage {wanted.stage} measured {', '.join(lost)} as a number that is not finite.",
+            "Check its inputs and settings; nothing was published.",
+        )
     files = {name: FileEntry.of(partial / name) for name in list_files(partial)}
     return wanted.model_copy(
         update={
@@ -144,6 +153,22 @@ def _partial(folder: Path) -> Path:
 def _discard(partial: Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.with_suffix(".started").unlink(missing_ok=True)
+
+
+@contextmanager
+def _libraries_log(path: Path) -> Iterator[None]:
+    """Send the warnings of third-party libraries to a file, not to the user: they alarm, and nobody can act on them."""
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setLevel(logging.WARNING)
+    root = logging.getLogger()
+    root.addHandler(handler)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+        handler.close()
 
 
 @contextmanager

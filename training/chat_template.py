@@ -5,17 +5,19 @@ special tokens. Every later step renders without options, exactly as a bare call
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
+from jinja2.exceptions import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from core.errors import ArtefactError
-from core.prompt import build_messages
+from core.prompt import GOLDEN, build_messages
 from core.reading import Reading
 from pipeline.files import write_text
 from training.checkpoint import copy_token_rows, end_tokens, read_json
-from training.tokenization import load_tokenizer, prompt_ids
+from training.tokenization import load_tokenizer, prompt_ids, row_ids
 
 START_OF_TURN, END_OF_TURN = "<|im_start|>", "<|im_end|>"
 # The line break stands before a turn instead of after it, so that nothing follows the last end-of-turn token.
@@ -29,6 +31,10 @@ CHATML = (
 SWITCH = "enable_thinking"  # the name that Qwen3's and KORMo's templates share
 THINKING_OFF = "{% if enable_thinking is not defined %}{% set enable_thinking = false %}{% endif %}"
 TEMPLATE_FILE = "chat_template.jinja"
+# What differs between two renderings of the same messages: the clock, chance. Callers' variables are undefined for all.
+VARYING = re.compile(r"\bstrftime_now\b|\bnow\s*\(|\|\s*random\b|\blipsum\b")
+COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+PROBES = (GOLDEN, Reading(-12, -3), Reading(7, 7))
 
 
 def configure_chat_template(folder: Path, chat_format: Literal["own", "chatml"]) -> dict[str, Any]:
@@ -39,9 +45,34 @@ def configure_chat_template(folder: Path, chat_format: Literal["own", "chatml"])
     """
     if chat_format == "chatml":
         return {"chat_format": "chatml", "new_tokens": _adopt_chatml(folder)}
+    prove_template(folder)
     switched = _switch_thinking_off(folder)
     load_tokenizer(folder)  # rejects a tokenizer with which the model could not learn to stop
     return {"chat_format": "own", "thinking": "off by default" if switched else "not in the template"}
+
+
+def prove_template(folder: Path) -> None:
+    """Prove that a base's own template renders the prompts and rows that it will be given, always in the same way.
+
+    Raises:
+        ArtefactError: it varies, or it cannot render a system turn, a user turn and an answer.
+    """
+    tokenizer = load_tokenizer(folder)
+    advice = "Change the base's chat template, or use ChatML: base.chat_format: chatml."
+    if varying := VARYING.search(COMMENT.sub("", tokenizer.chat_template)):
+        raise ArtefactError(
+            f"The chat template in {folder} uses {varying[0].strip()}: its prompt would be another one tomorrow.",
+            f"Write a fixed text in its place. {advice}",
+        )
+    for reading in PROBES:
+        answer = {"role": "assistant", "content": "어제보다 10도 올라 따뜻합니다."}
+        row: dict[str, Any] = {"prompt": build_messages(reading), "completion": [answer]}
+        try:
+            row_ids(tokenizer, row)
+        except (TemplateError, TypeError, KeyError, ValueError) as error:
+            raise ArtefactError(
+                f"The chat template in {folder} cannot render a system turn and a user turn: {error}.", advice
+            ) from error
 
 
 def _switch_thinking_off(folder: Path) -> bool:
@@ -86,7 +117,10 @@ def _adopt_chatml(folder: Path) -> dict[str, int]:
 def _start_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the special token with which the base's own template begins a turn; its end of turn if there is none."""
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    ids = prompt_ids(tokenizer, build_messages(Reading(10, 20)))
+    try:
+        ids = prompt_ids(tokenizer, build_messages(GOLDEN))
+    except TemplateError:  # it is replaced anyway
+        return int(tokenizer.eos_token_id)
     return next((token for token in ids if token in special - {tokenizer.bos_token_id}), tokenizer.eos_token_id)
 
 

@@ -33,6 +33,7 @@ from training.trainer import (
     load_base,
     open_head,
     out_of_memory_advice,
+    refuse_diverged,
     show_progress_only,
     tidy,
     write_log,
@@ -65,6 +66,7 @@ def train_dpo(recipe: Recipe, folder: Path) -> dict[str, Any]:
         refuse_other_reference(before["eval_loss"])
         trainer.train()
         after = trainer.evaluate()
+    refuse_diverged(before["eval_loss"], after["eval_loss"], "dpo")
     refuse_unchanged(trainer.model)
     trainer.save_model(str(folder))
     lines = [json.dumps(pair.as_conversation(), ensure_ascii=False) for pair in chosen["train"]]
@@ -131,7 +133,7 @@ def refuse_other_reference(loss: float) -> None:
     Raises:
         StageError: the loss before the first step is not ln 2.
     """
-    if abs(loss - math.log(2)) > 0.001:
+    if not abs(loss - math.log(2)) <= 0.001:  # a NaN is refused too
         raise StageError(
             f"DPO's loss begins at {loss:.4f} instead of ln 2: its reference is not the SFT adapter.",
             "Check the versions of TRL and PEFT; nothing was trained.",

@@ -30,6 +30,12 @@ SHARED_KEYS = {
     "transformers_version", "use_cache", "vocab_size",
 }  # fmt: skip
 REPLACED_KEYS = {"architectures", "auto_map", "model_type"}
+# Libraries write them beside the model's own keys; they change neither a weight nor what is computed from it.
+HARMLESS = {
+    "_attn_implementation", "_attn_implementation_autoset", "_attn_implementation_internal", "_commit_hash",
+    "_model_name_or_path", "_name_or_path", "_unsloth_version", "tokenizer_class", "unk_token_id", "unsloth_fixed",
+    "unsloth_version",
+}  # fmt: skip
 
 
 def import_checkpoint(source: Path, target: Path) -> dict[str, Any]:
@@ -38,7 +44,7 @@ def import_checkpoint(source: Path, target: Path) -> dict[str, Any]:
     Raises:
         ArtefactError: a file is missing, or a config key or tensor name is not known.
     """
-    config = llama_config(read_json(source / CONFIG), source)
+    config, dropped = llama_config(read_json(source / CONFIG), source)
     shards = weight_files(source)
     for shard in track(shards, "import", disable=len(shards) < 2):
         copy_renamed(source / shard, target / shard, to_llama)
@@ -50,11 +56,11 @@ def import_checkpoint(source: Path, target: Path) -> dict[str, Any]:
     for name in TOKENIZER_FILES:
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
-    return {"layout": read_json(source / CONFIG)["model_type"], "shards": len(shards)}
+    return {"layout": read_json(source / CONFIG)["model_type"], "shards": len(shards), "dropped_keys": dropped}
 
 
-def llama_config(config: dict[str, Any], source: Path) -> dict[str, Any]:
-    """Map a KORMo or Llama config key by key.
+def llama_config(config: dict[str, Any], source: Path) -> tuple[dict[str, Any], list[str]]:
+    """Map a KORMo or Llama config key by key; return it, and the keys that were dropped because they change nothing.
 
     Raises:
         ArtefactError: an unknown model type or key.
@@ -64,13 +70,15 @@ def llama_config(config: dict[str, Any], source: Path) -> dict[str, Any]:
             f"{source / CONFIG}: model_type {config.get('model_type')!r} is neither kormo nor llama.",
             "Use a KORMo checkpoint, or one already in Llama layout.",
         )
-    if unknown := sorted(set(config) - SHARED_KEYS - REPLACED_KEYS):
+    dropped = sorted(key for key in set(config) - SHARED_KEYS - REPLACED_KEYS if key in HARMLESS or config[key] is None)
+    if unknown := sorted(set(config) - SHARED_KEYS - REPLACED_KEYS - set(dropped)):
         raise ArtefactError(
             f"{source / CONFIG}: unknown keys {', '.join(unknown)}.",
-            "Find out what they change, then teach training/kormo.py about them.",
+            "Find out what they change. Remove from config.json those that change nothing; a base with others is not "
+            "supported.",
         )
     shared = {key: value for key, value in config.items() if key in SHARED_KEYS}
-    return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", **shared}
+    return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", **shared}, dropped
 
 
 def to_llama(name: str) -> str:

@@ -27,6 +27,7 @@ from training.trainer import (
     open_head,
     optimizer_steps,
     out_of_memory_advice,
+    refuse_diverged,
     show_progress_only,
     tidy,
     write_log,
@@ -62,6 +63,8 @@ def train_sft(recipe: Recipe, folder: Path) -> dict[str, Any]:
     with out_of_memory_advice():
         before = trainer.evaluate()["eval_loss"]
         trainer.train(resume_from_checkpoint=checkpoint)
+    after = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry][-1]
+    refuse_diverged(before, after, "train")
     refuse_untrained(trainer.model)
     # 4. The adapter, the tokens that it was trained on, and how it went.
     trainer.save_model(str(folder))
@@ -69,7 +72,6 @@ def train_sft(recipe: Recipe, folder: Path) -> dict[str, Any]:
     write_text(folder / PROMPT_FILE, json.dumps(prompt_record(tokenizer, trained), ensure_ascii=False, indent=1))
     tidy(folder)
     write_log(trainer, folder, f"{recipe.name}: LoRA on {len(rows['train'])} rows")
-    after = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry][-1]
     return {
         "rows": len(rows["train"]),
         "steps": trainer.state.global_step,

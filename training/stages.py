@@ -12,7 +12,8 @@ from pipeline.stage import run_stage
 from training.checkpoint import checkpoint_files
 from training.kormo import import_checkpoint
 
-BASE_FORMAT = ADAPTER_FORMAT = DPO_FORMAT = 4  # see run_stage
+BASE_FORMAT = 5  # see run_stage
+ADAPTER_FORMAT = DPO_FORMAT = 4
 
 
 def run_import(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:

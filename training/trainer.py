@@ -1,6 +1,7 @@
 """Shared by SFT and DPO around TRL's trainers: the base, common arguments, progress, errors, the adapter's files."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ def common_arguments(recipe: Recipe, section: TrainSection | DpoSection, folder:
         "seed": recipe.seed,
         "data_seed": recipe.seed,
         "report_to": "none",
+        "disable_tqdm": False,  # by default it follows the verbosity of transformers' log
     }
 
 
@@ -101,6 +103,19 @@ def out_of_memory_advice() -> Iterator[None]:
             "Set train.batch_size=1 and train.gradient_accumulation=2, then train.gradient_checkpointing=true; "
             "on a GPU also train.load_in_4bit=true.",
         ) from error
+
+
+def refuse_diverged(before: float, after: float, section: str) -> None:
+    """Refuse a training that did not lower the validation loss.
+
+    Raises:
+        StageError: the loss is not finite, or not lower than before the first step.
+    """
+    if not (math.isfinite(after) and after < before):
+        raise StageError(
+            f"The training diverged: its validation loss went from {before:.4g} to {after:.4g}.",
+            f"Lower {section}.learning_rate, or check the rows; nothing was published.",
+        )
 
 
 def open_head(model: Any) -> None:

@@ -27,6 +27,8 @@ def line(recipe: Recipe) -> Path:
     for arguments in (("data", "build"), ("training", "sft"), ("merge", "all"), ("evaluation", "verdict")):
         done = run_room(*arguments, "--set", f"name={NAME}")
         assert done.returncode == 0, done.stderr
+        assert "gemm_4bit" not in done.stderr, "third parties' warnings go to a log"
+        assert "{'loss'" not in done.stdout
     return ROOT / recipe.folder
 
 

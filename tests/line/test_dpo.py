@@ -146,7 +146,10 @@ def test_rows_of_new_tokens_are_trained_and_in_the_reference(monkeypatch: pytest
     assert len(rows) == 2
     assert before.keys() == after.keys()
     assert not any(torch.equal(before[name], after[name]) for name in rows)
-    assert read_adapter(recipe.folder / "dpo").rows.keys() == {"model.embed_tokens.weight", "lm_head.weight"}
+    assert read_adapter(recipe.folder / "dpo", recipe.folder / "base").rows.keys() == {
+        "model.embed_tokens.weight",
+        "lm_head.weight",
+    }
 
 
 def test_another_reference_is_rejected() -> None:

@@ -92,7 +92,7 @@ FAULTS: dict[str, tuple[Callable[[Json], str], str]] = {
     "emoji": (message(lambda text: text.replace("?", "😊?")), "alphabet: U\\+1F60A"),
     "official warning": (message(lambda text: text.replace("피크닉", "폭염 특보")), "warning: 특보"),
     "picnic in the cold": (
-        updated("prompt", 1, "content", value="어제 -27도, 오늘 -12도"),
+        updated("prompt", 1, "content", value="어제 -20도, 오늘 -5도"),
         "sense: .*피크닉",
     ),
     "no text": (updated("completion", 0, "content", value=""), "empty: "),

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from core.errors import StageError
+from merge.awq import usable
 from merge.awq_format import round_to_nearest
 from merge.stages import refuse_lossy
 from merge.weights import awq_weights
@@ -47,8 +48,23 @@ def test_round_to_nearest_stays_within_half_a_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("awq", "rounded", "ratio", "reason"), [(0.5, 0.4, 1.0, "round-to-nearest"), (0.5, 0.5, 1.2, "1.2-fold")]
+    ("awq", "rounded", "ratio", "reason"),
+    [
+        (0.5, 0.4, 1.0, "round-to-nearest"),
+        (0.5, 0.5, 1.2, "1.2-fold"),
+        (float("nan"), 0.5, 1.0, "round-to-nearest"),
+        (0.5, float("nan"), 1.0, "round-to-nearest"),
+        (0.5, 0.5, float("nan"), "nan-fold"),
+    ],
 )
 def test_a_lossy_checkpoint_is_rejected(awq: float, rounded: float, ratio: float, reason: str) -> None:
     with pytest.raises(StageError, match=reason):
         refuse_lossy({"loss_awq": awq, "loss_round_to_nearest": rounded, "loss_ratio": ratio}, QuantizeSection())
+
+
+def test_calibration_rows_longer_than_a_block_are_left_out_and_too_few_are_rejected() -> None:
+    settings = QuantizeSection(calibration_length=16)
+    rows = [[1] * 10, [2] * 17, [3] * 16]
+    assert usable(rows, settings) == [rows[0], rows[2]]
+    with pytest.raises(StageError, match="1 of 2 calibration rows fit"):
+        usable(rows[:2], settings)

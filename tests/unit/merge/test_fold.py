@@ -1,6 +1,8 @@
 """Folding: the same weights as PEFT's own merge, and rejection of adapters that a fold cannot express."""
 
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import torch
 from bitsandbytes.functional import dequantize_4bit
 from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from core.errors import ArtefactError
@@ -76,7 +78,7 @@ def edit(folder: Path, **changes: object) -> None:
 def test_fold_equals_pefts_merge_rounded_once(tmp_path: Path, base: Path, adapter: Path) -> None:
     target = tmp_path / "merged"
     target.mkdir()
-    assert fold_checkpoint(base, read_adapter(adapter), target) == {"folded_weights": 6, "shards": 2}
+    assert fold_checkpoint(base, read_adapter(adapter, base), target) == {"folded_weights": 6, "shards": 2}
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), str(adapter))
     expected = model.merge_and_unload().state_dict()
     folded = folded_tensors(target)
@@ -84,7 +86,7 @@ def test_fold_equals_pefts_merge_rounded_once(tmp_path: Path, base: Path, adapte
     assert all(torch.equal(folded[name], expected[name].to(torch.bfloat16)) for name in folded)
     before = load_file(base / "model-00001-of-00002.safetensors") | load_file(base / "model-00002-of-00002.safetensors")
     changed = {name for name in folded if not torch.equal(folded[name], before[name])}
-    assert changed == set(read_adapter(adapter).factors)
+    assert changed == set(read_adapter(adapter, base).factors)
 
 
 def test_trained_rows_of_new_tokens_are_folded_as_peft_merges_them(
@@ -92,7 +94,7 @@ def test_trained_rows_of_new_tokens_are_folded_as_peft_merges_them(
 ) -> None:
     target = tmp_path / "merged"
     target.mkdir()
-    fold_checkpoint(base, read_adapter(token_adapter), target)
+    fold_checkpoint(base, read_adapter(token_adapter, base), target)
     plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     expected = PeftModel.from_pretrained(plain, str(token_adapter)).merge_and_unload().state_dict()
     folded = folded_tensors(target)
@@ -116,7 +118,7 @@ def test_the_nf4_round_trip_is_what_qlora_trains_on(base: Path) -> None:
 def test_an_nf4_fold_rounds_every_linear_weight_and_nothing_else(tmp_path: Path, base: Path, adapter: Path) -> None:
     target = tmp_path / "merged"
     target.mkdir()
-    change, plain = read_adapter(adapter), Checkpoint(base)
+    change, plain = read_adapter(adapter, base), Checkpoint(base)
     fold_checkpoint(base, change, target, nf4=True)
     for name, tensor in folded_tensors(target).items():
         before = nf4_round_trip(plain(name)) if is_quantized(name) else plain(name)
@@ -157,7 +159,7 @@ def test_without_qlora_the_better_fold_is_16bit() -> None:
 def test_other_files_of_the_base_are_copied(tmp_path: Path, base: Path, adapter: Path) -> None:
     target = tmp_path / "merged"
     target.mkdir()
-    fold_checkpoint(base, read_adapter(adapter), target)
+    fold_checkpoint(base, read_adapter(adapter, base), target)
     assert {path.name for path in target.iterdir()} == {path.name for path in base.iterdir()}
     assert (target / "config.json").read_bytes() == (base / "config.json").read_bytes()
 
@@ -180,11 +182,104 @@ NOT_PLAIN: dict[str, object] = {
 
 
 @pytest.mark.parametrize("setting", NOT_PLAIN)
-def test_adapter_features_that_a_fold_cannot_express_are_rejected(adapter: Path, setting: str) -> None:
+def test_adapter_features_that_a_fold_cannot_express_are_rejected(adapter: Path, base: Path, setting: str) -> None:
     assert setting in json.loads((adapter / "adapter_config.json").read_text()), "PEFT knows it"
     edit(adapter, **{setting: NOT_PLAIN[setting]})
     with pytest.raises(ArtefactError, match=setting):
-        read_adapter(adapter)
+        read_adapter(adapter, base)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("a_setting_of_tomorrow", True),
+        ("layers_to_transform", [0]),
+        ("init_lora_weights", "pissa"),
+        ("peft_type", "IA3"),
+    ],
+)
+def test_settings_that_the_fold_does_not_know_are_rejected(
+    adapter: Path, base: Path, setting: str, value: object
+) -> None:
+    edit(adapter, **{setting: value})
+    with pytest.raises(ArtefactError, match=setting):
+        read_adapter(adapter, base)
+
+
+def altered(adapter: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    """Change the tensors of an adapter's file."""
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    change(tensors)
+    save_file(tensors, adapter / "adapter_model.safetensors")
+
+
+def _drop(part: str) -> Callable[[dict[str, torch.Tensor]], object]:
+    return lambda tensors: [tensors.pop(key) for key in list(tensors) if part in key]
+
+
+def _fill(part: str, value: float) -> Callable[[dict[str, torch.Tensor]], object]:
+    return lambda tensors: [tensor.view(-1)[:1].fill_(value) for key, tensor in tensors.items() if part in key]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda tensors: tensors.clear(), "covers 0 of 6"),
+        (_drop("lora_A"), "half of a factor pair"),
+        (_drop("layers.2"), r"covers 4 of 6.*layers\.2"),
+        (_drop("down_proj"), r"covers 3 of 6.*down_proj"),
+        (_fill("layers.1.self_attn.q_proj.lora_B", math.nan), r"layers\.1.*not finite"),
+        (_fill("layers.0.mlp.down_proj.lora_A", math.inf), r"layers\.0.*not finite"),
+    ],
+    ids=["nothing", "one factor", "a layer missing", "a module missing", "NaN", "infinity"],
+)
+def test_an_adapter_that_is_not_whole_is_rejected(
+    adapter: Path, base: Path, change: Callable[[dict[str, torch.Tensor]], object], reason: str
+) -> None:
+    altered(adapter, change)
+    with pytest.raises(ArtefactError, match=reason):
+        read_adapter(adapter, base)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"target_modules": ["q_proj"]}, "down_proj.*does not name"),
+        ({"target_modules": ["q_proj", "down_proj", "k_proj"]}, "covers 6 of 9"),
+        ({"target_modules": ["experts"]}, "does not name"),
+        ({"r": 8}, "rank 8"),
+        ({"r": 0}, "no rank"),
+        ({"lora_alpha": None}, "no alpha"),
+        ({"trainable_token_indices": {"embed_tokens": [3]}}, "covers 0 of 1"),
+    ],
+    ids=str,
+)
+def test_an_adapter_that_its_config_does_not_describe_is_rejected(
+    adapter: Path, base: Path, changes: dict[str, object], reason: str
+) -> None:
+    edit(adapter, **changes)
+    with pytest.raises(ArtefactError, match=reason):
+        read_adapter(adapter, base)
+
+
+def test_target_modules_may_be_a_regular_expression_as_in_peft(adapter: Path, base: Path) -> None:
+    before = read_adapter(adapter, base).names
+    edit(adapter, target_modules=r".*\.(q_proj|down_proj)")
+    assert read_adapter(adapter, base).names == before
+
+
+def test_token_rows_must_be_as_many_as_their_tokens(token_adapter: Path, base: Path) -> None:
+    edit(token_adapter, trainable_token_indices={"embed_tokens": [3], "lm_head": [3, 9]})
+    with pytest.raises(ArtefactError, match=r"2 rows of .* for 1 tokens"):
+        read_adapter(token_adapter, base)
+
+
+def test_a_fold_that_overflows_publishes_nothing(tmp_path: Path, adapter: Path, base: Path) -> None:
+    altered(adapter, _fill("lora_", 3e38))
+    target = tmp_path / "merged"
+    target.mkdir()
+    with pytest.raises(ArtefactError, match="not finite"):
+        fold_checkpoint(base, read_adapter(adapter, base), target)
 
 
 def test_another_base_is_rejected(tmp_path: Path, adapter: Path) -> None:
@@ -197,9 +292,9 @@ def test_another_base_is_rejected(tmp_path: Path, adapter: Path) -> None:
     target = tmp_path / "merged"
     target.mkdir()
     with pytest.raises(ArtefactError, match=r"layers\.2"):
-        fold_checkpoint(other, read_adapter(adapter), target)
+        fold_checkpoint(other, read_adapter(adapter, other), target)
 
 
 def test_a_missing_adapter_names_its_command(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="make train"):
-        read_adapter(tmp_path)
+        read_adapter(tmp_path, tmp_path)

@@ -412,3 +412,10 @@ def test_a_killed_builds_partial_files_are_kept_only_for_the_same_request(
     assert (built, found) == (True, kept)
     assert list(manifest.files) == ["half.txt"]
     assert verify(tmp_path / "data", full=True) == manifest
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_result_that_is_not_finite_publishes_nothing(tmp_path: Path, value: float) -> None:
+    with pytest.raises(StageError, match="loss"):
+        make(tmp_path / "data", build=lambda _: {"loss": value, "rows": 3})
+    assert names(tmp_path) == {".lock", ".data.started"}

@@ -115,3 +115,30 @@ def test_base_training_replaces_no_folder_without_a_model(tmp_path: Path) -> Non
     with pytest.raises(SignboardError, match="holds no model"):
         make_base(tmp_path, 1, {})
     assert (tmp_path / "mine").read_text() == "precious"
+
+
+HARMLESS = {
+    "_name_or_path": "models/base",
+    "_attn_implementation_autoset": True,
+    "unsloth_version": "2026.10.9",
+    "_model_name_or_path": "models/base",
+    "unk_token_id": 0,
+    "sliding_window": None,
+}
+
+
+def test_config_keys_that_change_nothing_are_dropped_and_recorded(tmp_path: Path) -> None:
+    source = write_kormo(tmp_path / "kormo", tiny_llama())
+    plain = imported(source, tmp_path / "plain")
+    edit_config(source, **HARMLESS)
+    target = tmp_path / "llama"
+    target.mkdir()
+    assert import_checkpoint(source, target)["dropped_keys"] == sorted(HARMLESS)
+    assert (target / "config.json").read_bytes() == (plain / "config.json").read_bytes()
+
+
+def test_an_unknown_key_says_what_its_user_can_do(tmp_path: Path) -> None:
+    source = write_kormo(tmp_path / "kormo", tiny_llama())
+    edit_config(source, quantization_config={"bits": 4})
+    with pytest.raises(ArtefactError, match=r"quantization_config.*\n.*config\.json"):
+        imported(source, tmp_path / "llama")
