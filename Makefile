@@ -71,8 +71,8 @@ base: $(VENV)/ready  ## retrain the embedded nano base from scratch
 
 check: lint types unit  ## lint, types and the tests that need no model, server, browser or training: under a minute
 
-test: lint types $(VENV)/chromium  ## lint, types and all tests, including those against a real vLLM
-	$(PY) -m pytest
+test: check $(VENV)/chromium  ## lint, types and all tests, including those against a real vLLM
+	$(PY) -m pytest tests/line tests/service -n 2 --dist loadgroup
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check --quiet .
