@@ -37,6 +37,7 @@ def run_room(*arguments: str, timeout: float = 280) -> subprocess.CompletedProce
 OWN_LINES = {"test_families", "test_kill"}
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep together in one worker of pytest-xdist whatever shares a fixture of a session or a module."""
     for item in items:
