@@ -27,7 +27,7 @@ class ClientWheel(BuildHookInterface[Any]):
         build_data["force_include"][str(aside / "py.typed")] = "signboard/py.typed"
         for room, package in PACKAGES.items():
             for source in sorted((Path(self.root) / room).rglob("*")):
-                if source.is_file() and source.suffix != ".pyc":
+                if source.suffix in (".py", ".tsv", ".toml"):
                     name = Path(*package.split("."), source.relative_to(Path(self.root) / room))
                     target = aside / name
                     target.parent.mkdir(parents=True, exist_ok=True)

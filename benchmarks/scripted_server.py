@@ -77,6 +77,7 @@ class ScriptedServer(ThreadingHTTPServer):
     def __init__(self, *script: Script) -> None:
         self.requests: list[Request] = []
         self.models = '{"object": "list", "data": []}'  # the answer to every GET
+        self.models_status = 200
         self.closing = threading.Event()
         self._script, self._turn = script, threading.Lock()
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -101,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self.server.models.encode()
-        self.send_response(200)
+        self.send_response(self.server.models_status)
         self.send_header("Content-Type", JSON)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -3,8 +3,10 @@
 Exit codes: 0 done, 1 a `SignboardError`, 2 wrong usage, 130 Ctrl-C.
 """
 
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from core import __version__
@@ -16,6 +18,15 @@ def print_version(wanted: bool) -> None:
     if wanted:
         print(f"signboard {__version__}")
         sys.exit(0)
+
+
+def interrupt_on_sigterm() -> None:
+    """Let SIGTERM raise KeyboardInterrupt, as Ctrl-C does: what was started is stopped on the way out."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def exit_code_of(command: Callable[[], Any]) -> int:

@@ -38,7 +38,7 @@ class SignboardError(Exception):
 
 
 class ReadingError(SignboardError, ValueError):
-    """A temperature is not a number, not finite or outside the hard limits."""
+    """A temperature is not a number, not finite, or outside the range that the model was trained on."""
 
 
 class MessageError(SignboardError):

@@ -32,7 +32,7 @@ class Band:
         return self.low - tolerance <= degrees <= self.high + tolerance
 
 
-# The outer ends are the reading's hard limits: every accepted reading has a band.
+# The outer ends lie beyond every accepted reading, so each has a band.
 BANDS = (
     Band("hot", 30, 60),
     Band("warm", 15, 29),

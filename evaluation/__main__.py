@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from core.command_line import interrupt_on_sigterm
 from core.errors import SettingError
 from core.reading import usual_grid
 from core.sign import DEFAULT_SIGN, Sign
@@ -107,4 +108,5 @@ def _check_writable(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    interrupt_on_sigterm()
     run_app(app)

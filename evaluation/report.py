@@ -8,9 +8,11 @@ import asyncio
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from core.errors import StageError
 from core.reading import usual_grid
 from core.sign import Sign
 from data.build import build_data
@@ -26,7 +28,7 @@ from pipeline.manifest import Manifest, read_manifest
 from pipeline.recipe import Recipe
 from pipeline.stage import run_stage
 from serve.launch import Variant
-from training.stages import run_import, run_sft
+from training.stages import run_dpo, run_import, run_sft
 
 FORMAT = 4  # of this stage, see run_stage
 COLUMNS = {
@@ -41,6 +43,7 @@ STAGES: dict[str, Callable[[Recipe], tuple[Manifest, bool]]] = {
     "data": build_data,
     "base": run_import,
     "adapter": run_sft,
+    "dpo": run_dpo,
     "merged": run_fold,
     "awq": run_quantize,
 }
@@ -91,11 +94,16 @@ def build_line(recipe: Recipe, stages: tuple[str, ...] = tuple(STAGES)) -> None:
 
     Each stage gets a process of its own, so that its memory is free again before the next one, or a server, starts.
     """
-    for stage in stages:
+    for stage in (stage for stage in stages if stage != "dpo" or recipe.dpo.enabled):
         with ProcessPoolExecutor(
             1, mp_context=multiprocessing.get_context("spawn"), initializer=prepare_environment
         ) as pool:
-            manifest, built = pool.submit(STAGES[stage], recipe).result()
+            try:
+                manifest, built = pool.submit(STAGES[stage], recipe).result()
+            except BrokenProcessPool as error:
+                raise StageError(
+                    f"The process of the stage {stage} was killed.", "Was the memory short? Run the stage alone to see."
+                ) from error
         show_stage(recipe.folder / stage, manifest, built)
 
 

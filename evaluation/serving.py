@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from core.errors import ServiceError
 from core.ports import free_port
 from pipeline.cli import console
 from pipeline.recipe import Recipe
@@ -21,5 +22,8 @@ def served(recipe: Recipe, variant: Variant) -> Iterator[str]:
     settings = read_settings(host="127.0.0.1", port=free_port(), allow_failed_verdict=True)
     with ExitStack() as stack:
         with console.status(f"{recipe.name}: vLLM starts on {variant}"):
-            server = stack.enter_context(prepare(recipe, settings, variant).server)
+            ready = prepare(recipe, settings, variant)
+            if variant is Variant.AWQ and ready.checkpoint.name != Variant.AWQ:
+                raise ServiceError(f"The 4-bit checkpoint cannot be judged here. {ready.note}", "Use another machine.")
+            server = stack.enter_context(ready.server)
         yield server.url

@@ -189,7 +189,7 @@ def _add_boards(app: FastAPI, boards: Boards) -> None:
             async for view in boards.watch(board):
                 yield ServerSentEvent(view.model_dump_json(), event="board", retry=1000)
 
-        # Pings are named events, so that the page can tell a quiet stream from a dead one.
+        # Pings are named events, so that a watcher can tell a quiet stream from a dead one.
         return EventSourceResponse(
             stream(), ping=15, ping_message_factory=lambda: ServerSentEvent(event="ping", data="")
         )

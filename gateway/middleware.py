@@ -20,6 +20,8 @@ from gateway.problems import ProblemError
 from gateway.settings import LOOPBACK, GatewaySettings
 
 DOCS = ("/docs", "/openapi.json", "/static-offline-docs")
+OK = 200
+LOOKS = re.compile(r"/|/page/[^/]+|/boards/[^/]+(/history)?")
 FREE = ("/health",)  # the only address without a key: load balancers have none
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 SECURITY = {
@@ -54,7 +56,7 @@ class GatewayMiddleware:
             return
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if scope["method"] == "HEAD":  # wherever there is GET
-            scope, (receive, send, end) = {**scope, "method": "GET"}, _headers_only(send)
+            scope, (receive, send, end) = {**scope, "method": "GET", "asked": "HEAD"}, _headers_only(send)
             await self._answer(scope, receive, send, headers)
             await end()
         else:
@@ -67,7 +69,7 @@ class GatewayMiddleware:
             key = self._key(scope["path"], headers)
             exchange.key = key.name
             scope.setdefault("state", {})["key"] = key
-            if scope["path"] not in FREE:
+            if scope["path"] not in FREE and not _is_look(scope):
                 self._rates.hit(key)
             await self._app(scope, _limited(receive, headers, self._body_limit, self._deadline), exchange.send)
         except ProblemError as error:
@@ -101,6 +103,11 @@ class GatewayMiddleware:
         return key
 
 
+def _is_look(scope: Scope) -> bool:
+    """Return whether a request only looks at a board or loads the page: cheap, and as frequent as there are tabs."""
+    return scope["method"] == "GET" and LOOKS.fullmatch(scope["path"]) is not None
+
+
 class Rates:
     """The rate limit of each key, over a moving window.
 
@@ -123,7 +130,8 @@ class Rates:
         while hits and hits[0] <= now - window:
             hits.popleft()
         if len(hits) + cost > self._rate.amount:
-            wait = hits[0] + window - now if hits else window
+            freed = len(hits) + cost - self._rate.amount  # so many must leave the window first
+            wait = hits[freed - 1] + window - now if 0 < freed <= len(hits) else window
             raise ProblemError("too_many", f"More than {self._rate}.", {"Retry-After": str(max(1, round(wait)))})
         hits.extend([now] * cost)
 
@@ -158,12 +166,14 @@ class Exchange:
         seconds = time.perf_counter() - self._begin
         route = getattr(self._scope.get("route"), "path", "none")
         metrics.answered(route, self.status, seconds)
+        if self.status == OK and (self._scope["path"] in FREE or _is_look(self._scope)):
+            return  # several a second with some tabs open: they would fill the disk and say nothing
         LOG.info(
             "request",
             extra={
                 "request_id": self.id,
                 "key": self.key,
-                "method": self._scope["method"],
+                "method": self._scope.get("asked", self._scope["method"]),
                 "path": self._scope["path"][:200],
                 "status": self.status,
                 "seconds": round(seconds, 4),

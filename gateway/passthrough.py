@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -31,11 +32,11 @@ def _refuse_unsupported(body: bytes) -> None:
     """
     try:
         asked = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return  # vLLM says what is wrong with it
     if not isinstance(asked, dict):
         return
-    for name in (*UNSUPPORTED, *(name for name in asked if name.startswith("guided_"))):
+    for name in (*UNSUPPORTED, *(name for name in asked if re.fullmatch(r"guided_\w+", name, re.ASCII))):
         value = asked.get(name)
         if value and value not in ({"type": "text"}, ["text"]):
             raise ProblemError("unsupported", f"{name}: the model writes one plain message, nothing else.")
@@ -111,6 +112,8 @@ class Passthrough:
             ServiceError: as `forward`.
         """
         answer = await self.forward(request, "models")
+        if answer.status_code != httpx.codes.OK:
+            return answer
         entries = json.loads(bytes(answer.body)).get("data", [])
         entry = next((entry for entry in entries if entry.get("id") == name), None)
         if entry is None:

@@ -130,7 +130,8 @@ def _refuse_partial(folder: Path, config: dict[str, Any], adapter: Adapter, base
     modules = {name.removesuffix(".weight") for path in weight_files(base) for name in read_header(base / path)[0]}
     expected = {f"{module}.weight" for module in modules if _is_target(module, config.get("target_modules"))}
     tokens = config.get("trainable_token_indices") or {}
-    wanted_rows = {f"{module if module == 'lm_head' else f'model.{module}'}.weight" for module in tokens}
+    token_modules = {module if module == "lm_head" else f"model.{module}" for module in tokens}
+    wanted_rows = {f"{module}.weight" for module in token_modules & modules}  # a tied head is not stored
     for what, wanted, found in (("factors", expected, set(adapter.factors)), ("rows", wanted_rows, set(adapter.rows))):
         if missing := sorted(wanted - found):
             raise ArtefactError(

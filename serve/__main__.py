@@ -1,17 +1,16 @@
 """Command line: `python -m serve vllm | stack | demo | exec`."""
 
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
+from core.command_line import interrupt_on_sigterm
 from core.errors import ServiceError
 from core.ports import check_port
 from gateway.settings import read_gateway_settings
@@ -102,7 +101,8 @@ def demo(
 ) -> None:
     """Run vLLM, show eight messages and the time of every stage, and stop."""
     wanted = Wanted.read(recipe, overrides, None, port, Variant.AWQ, Verify.FAST, allow_failed_verdict)
-    with _until_stopped(), ExitStack() as stack:
+    interrupt_on_sigterm()
+    with ExitStack() as stack:
         show(wanted.recipe, _start(stack, wanted))
 
 
@@ -183,15 +183,11 @@ def _show_note(ready: Prepared) -> None:
 @contextmanager
 def _until_stopped() -> Iterator[None]:
     """Let SIGTERM end the block as Ctrl-C does; both are a normal end."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupt_on_sigterm()
     try:
         yield
     except KeyboardInterrupt:
         console.print("stopped")
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

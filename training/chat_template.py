@@ -32,7 +32,8 @@ SWITCH = "enable_thinking"  # the name that Qwen3's and KORMo's templates share
 THINKING_OFF = "{% if enable_thinking is not defined %}{% set enable_thinking = false %}{% endif %}"
 TEMPLATE_FILE = "chat_template.jinja"
 # What differs between two renderings of the same messages: the clock, chance. Callers' variables are undefined for all.
-VARYING = re.compile(r"\bstrftime_now\b|\bnow\s*\(|\|\s*random\b|\blipsum\b")
+VARYING = re.compile(r"\bstrftime_now\b|\|\s*random\b|\blipsum\b")
+CODE = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
 COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
 PROBES = (GOLDEN, Reading(-12, -3), Reading(7, 7))
 
@@ -45,8 +46,8 @@ def configure_chat_template(folder: Path, chat_format: Literal["own", "chatml"])
     """
     if chat_format == "chatml":
         return {"chat_format": "chatml", "new_tokens": _adopt_chatml(folder)}
-    prove_template(folder)
     switched = _switch_thinking_off(folder)
+    prove_template(folder)
     load_tokenizer(folder)  # rejects a tokenizer with which the model could not learn to stop
     return {"chat_format": "own", "thinking": "off by default" if switched else "not in the template"}
 
@@ -59,7 +60,8 @@ def prove_template(folder: Path) -> None:
     """
     tokenizer = load_tokenizer(folder)
     advice = "Change the base's chat template, or use ChatML: base.chat_format: chatml."
-    if varying := VARYING.search(COMMENT.sub("", tokenizer.chat_template)):
+    code = " ".join(CODE.findall(COMMENT.sub("", tokenizer.chat_template)))
+    if varying := VARYING.search(code):
         raise ArtefactError(
             f"The chat template in {folder} uses {varying[0].strip()}: its prompt would be another one tomorrow.",
             f"Write a fixed text in its place. {advice}",

@@ -66,7 +66,7 @@ def train_dpo(recipe: Recipe, folder: Path) -> dict[str, Any]:
         refuse_other_reference(before["eval_loss"])
         trainer.train()
         after = trainer.evaluate()
-    refuse_diverged(before["eval_loss"], after["eval_loss"], "dpo")
+    refuse_diverged(before["eval_loss"], after["eval_loss"], folder, "dpo")
     refuse_unchanged(trainer.model)
     trainer.save_model(str(folder))
     lines = [json.dumps(pair.as_conversation(), ensure_ascii=False) for pair in chosen["train"]]

@@ -64,7 +64,7 @@ def train_sft(recipe: Recipe, folder: Path) -> dict[str, Any]:
         before = trainer.evaluate()["eval_loss"]
         trainer.train(resume_from_checkpoint=checkpoint)
     after = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry][-1]
-    refuse_diverged(before, after, "train")
+    refuse_diverged(before, after, folder, "train")
     refuse_untrained(trainer.model)
     # 4. The adapter, the tokens that it was trained on, and how it went.
     trainer.save_model(str(folder))

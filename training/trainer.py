@@ -105,13 +105,14 @@ def out_of_memory_advice() -> Iterator[None]:
         ) from error
 
 
-def refuse_diverged(before: float, after: float, section: str) -> None:
+def refuse_diverged(before: float, after: float, folder: Path, section: str) -> None:
     """Refuse a training that did not lower the validation loss.
 
     Raises:
         StageError: the loss is not finite, or not lower than before the first step.
     """
     if not (math.isfinite(after) and after < before):
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # or --resume would go on from there
         raise StageError(
             f"The training diverged: its validation loss went from {before:.4g} to {after:.4g}.",
             f"Lower {section}.learning_rate, or check the rows; nothing was published.",

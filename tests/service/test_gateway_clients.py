@@ -137,3 +137,27 @@ def test_plain_requests_pass(asked: dict[str, Any]) -> None:
     with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
         answer: httpx.Response = client.post("/v1/chat/completions", json={"messages": [], **asked})
         assert answer.json()["choices"][0]["message"]["content"] == GOOD
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 60_000, b'{"guided_\\ud800": 1}', b"null", b"{"], ids=["deep", "surrogate", "null", "half"]
+)
+def test_a_hostile_chat_body_is_vllms_to_answer_and_no_fault_of_the_gateway(body: bytes) -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        answer = client.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code != 500
+
+
+def test_looks_at_a_board_do_not_spend_the_rate_of_the_readings() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, rate_limit="2/minute") as client:
+        for _ in range(10):
+            assert client.get("/boards/main?blank=true").status_code == 200
+            assert client.get("/").status_code == 200
+        codes = [client.post("/generate/temperature", json=TEN_TWENTY).status_code for _ in range(3)]
+        assert codes == [200, 200, 429]
+
+
+def test_a_list_of_models_that_vllm_refuses_is_passed_on() -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url) as client:
+        model.models_status = 401
+        assert client.get("/v1/models/signboard").status_code == 401

@@ -65,3 +65,14 @@ def test_the_window_moves_with_the_monotonic_clock() -> None:
     assert not allowed(rates, LAKE)
     now[0] = 60.0
     assert [allowed(rates, LAKE) for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize(("cost", "wait"), [(1, 20), (2, 40), (3, 60), (9, 60)])
+def test_retry_after_is_when_the_whole_batch_fits(cost: int, wait: int) -> None:
+    now = [0.0]
+    rates = Rates("3/minute", clock=lambda: now[0])
+    for now[0] in (0.0, 20.0, 40.0):
+        rates.hit(LAKE)
+    with pytest.raises(ProblemError) as caught:
+        rates.hit(LAKE, cost)
+    assert caught.value.headers["Retry-After"] == str(wait)

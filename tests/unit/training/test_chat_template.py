@@ -62,3 +62,16 @@ def test_chatml_replaces_a_template_that_refuses_a_system_turn(base: Path) -> No
     assert config["eos_token"] == "<|im_end|>"
     assert configure_chat_template(base, "chatml")["new_tokens"] == {}
     assert (base / "chat_template.jinja").read_text() == CHATML
+
+
+def test_words_in_a_templates_text_are_no_code(base: Path) -> None:
+    configure(base, CHATML + "{% if false %}the random strftime_now (now) lipsum{% endif %}")
+
+
+def test_a_template_that_thinks_by_default_is_proven_with_thinking_off(base: Path) -> None:
+    thinking = (
+        CHATML + "{% if add_generation_prompt and not (enable_thinking is defined and enable_thinking is false) %}"
+        "{{ '<think>' }}{% endif %}"
+    )
+    configure(base, thinking)
+    assert "set enable_thinking = false" in (base / "chat_template.jinja").read_text()
