@@ -74,8 +74,8 @@ check: lint types unit  ## lint, types and the tests that need no model, server,
 test: check $(VENV)/chromium  ## lint, types and all tests, including those against a real vLLM
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=line line-tests service-tests
 
-# These two wait a lot, so they run beside each other. Tests that build lines of their own go with the shorter half.
-OWN_LINES := tests/line/test_families.py tests/line/test_kill.py
+# These two wait a lot, so they run beside each other. The tests that build KORMo-like lines go with the shorter half.
+OWN_LINES := tests/line/test_families.py
 
 line-tests: $(VENV)/dev
 	$(PY) -m pytest tests/line $(addprefix --ignore=,$(OWN_LINES))

@@ -66,8 +66,8 @@ def train_dpo(recipe: Recipe, folder: Path) -> dict[str, Any]:
         refuse_other_reference(before["eval_loss"])
         trainer.train()
         after = trainer.evaluate()
-    refuse_diverged(before["eval_loss"], after["eval_loss"], folder, "dpo")
     refuse_unchanged(trainer.model)
+    refuse_diverged(before["eval_loss"], after["eval_loss"], folder, "dpo")
     trainer.save_model(str(folder))
     lines = [json.dumps(pair.as_conversation(), ensure_ascii=False) for pair in chosen["train"]]
     write_text(folder / "preferences.jsonl", "".join(f"{line}\n" for line in lines))

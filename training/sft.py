@@ -64,8 +64,8 @@ def train_sft(recipe: Recipe, folder: Path) -> dict[str, Any]:
         before = trainer.evaluate()["eval_loss"]
         trainer.train(resume_from_checkpoint=checkpoint)
     after = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry][-1]
-    refuse_diverged(before, after, folder, "train")
     refuse_untrained(trainer.model)
+    refuse_diverged(before, after, folder, "train")
     # 4. The adapter, the tokens that it was trained on, and how it went.
     trainer.save_model(str(folder))
     trained = [list(ids) for ids in trainer.train_dataset["input_ids"]]
