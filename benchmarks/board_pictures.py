@@ -38,7 +38,7 @@ def main(
         page.goto(f"{url}/?board=hot")
         expect(page.locator("#message")).to_contain_text("33 → 36 °C")
         _take(page, out / "board-hot.png")
-        page.route("**/health", lambda route: route.fulfill(status=503))
+        page.route("**/health", lambda route: route.fulfill(status=503, json={}))
         page.goto(f"{url}/?board=hot")
         expect(page.locator("#state")).to_have_attribute("data-state", "down")
         _take(page, out / "board-down.png")

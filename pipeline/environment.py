@@ -8,8 +8,8 @@ OFFLINE = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
 }
-# Idle OpenMP threads sleep at barriers instead of spinning: next to one other busy process on two cores, spinning made
-# a training step 12 times slower (docs/LOG.md).
+# Idle OpenMP threads sleep at barriers instead of spinning, which a busy machine pays for (docs/LOG.md); and libraries'
+# advice stays out of the user's terminal.
 POLITE = {"OMP_WAIT_POLICY": "PASSIVE", "TRANSFORMERS_VERBOSITY": "error"}
 
 
