@@ -130,11 +130,13 @@ API = [*BOARD, Depends(_known_query)]
 
 
 def _add_messages(app: FastAPI, settings: GatewaySettings) -> None:
+    sign = settings.parsed_sign  # once, not for every message
+
     async def write(request: Request, asked: ReadingIn) -> MessageOut:
         writer: Writer = request.app.state.writer
         reading = Reading.of(asked.yesterday_temp, asked.today_temp)
         written = await writer.write(reading, asked.board, asked.temperature, request_id.get())
-        return MessageOut.of(written, asked.board, settings.parsed_sign, request_id.get())
+        return MessageOut.of(written, asked.board, sign, request_id.get())
 
     @app.get("/health", responses=documented("model_down"))
     async def health(request: Request) -> HealthOut:
