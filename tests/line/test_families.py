@@ -5,6 +5,7 @@ For both, the whole line is built and its 4-bit end is served by vLLM.
 
 import asyncio
 import json
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,12 +52,14 @@ class Family:
 
 
 @pytest.fixture(scope="module", params=["own", "chatml"])
-def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Family]:
+def family(request: pytest.FixtureRequest) -> Iterator[Family]:
     """Build and serve the line of a base that looks like KORMo-10B-sft."""
     name = f"pytest-kormo-{request.param}"
     source = ROOT / "runs" / "pytest-kormo-source"
     if not source.exists():
-        write_kormo_like(NANO, tmp_path_factory.mktemp("kormo") / "source").rename(source)
+        # Nothing else may have made runs/ yet: this half of the tests runs beside the one that builds there first.
+        source.parent.mkdir(exist_ok=True)
+        write_kormo_like(NANO, Path(tempfile.mkdtemp(dir=source.parent)) / "source").rename(source)
     changes = [f"name={name}", f"base.path={source.relative_to(ROOT)}", f"base.chat_format={request.param}"]
     changes += CHANGES[request.param]
     options = [part for change in changes for part in ("--set", change)]
