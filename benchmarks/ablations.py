@@ -17,7 +17,7 @@ import typer
 from tabulate import tabulate
 
 from core.errors import StageError
-from core.reading import usual_grid
+from data.scenes import cases
 from evaluation.ask import ask_raw
 from evaluation.report import build_line
 from evaluation.scores import Answer, score
@@ -146,7 +146,7 @@ def _round_to_nearest(changed: Recipe) -> None:
 
 
 def _ask(recipe: Recipe, url: str, rounds: int, **sampling: Any) -> list[Answer]:
-    asked = ask_raw(list(usual_grid()), url, recipe.serve.model_name, "none", rounds=rounds, **sampling)
+    asked = ask_raw(list(cases(rounds)), url, recipe.serve.model_name, "none", **sampling)
     return asyncio.run(asked)
 
 

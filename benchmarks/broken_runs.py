@@ -147,7 +147,9 @@ def shuffled_labels(source: Recipe, broken: Recipe) -> str:
         sets = training_sets(*arguments)
         rows = sets["train"]
         messages = random.Random(1).sample([row.message for row in rows], len(rows))
-        return sets | {"train": [Example(row.reading, text) for row, text in zip(rows, messages, strict=True)]}
+        return sets | {
+            "train": [Example(row.reading, row.scene, text) for row, text in zip(rows, messages, strict=True)]
+        }
 
     with ExitStack() as stack:
         stack.enter_context(patch("data.build.training_sets", shuffled))

@@ -26,6 +26,7 @@ from benchmarks.flaky_proxy import FlakyProxy, Mode
 from clients.client import MAX_TOKENS
 from core.checks import check_message
 from core.errors import ServiceError, SignboardError
+from core.park import Scene
 from core.ports import free_port
 from core.prompt import STOP_MARKERS, build_messages
 from core.reading import Reading, usual_grid
@@ -33,7 +34,7 @@ from gateway.problems import KINDS
 from gateway.settings import GatewaySettings
 from pipeline.cli import DEFAULT_RECIPE, console, new_app, run_app, show_table
 from pipeline.files import write_text
-from pipeline.recipe import Recipe, load_recipe
+from pipeline.recipe import Recipe, ServeSection, load_recipe
 from serve.launch import prepare
 from serve.process import ModelServer
 from serve.settings import ServeSettings
@@ -54,7 +55,7 @@ def stack(recipe: Recipe, through: int | None = None, **variables: str) -> Itera
     with vllm:
         settings = GatewaySettings(port=free_port())
         with GatewayProcess(
-            settings, f"http://127.0.0.1:{port}/v1", recipe.serve.model_name, recipe.folder / "gateway-benchmark.log"
+            settings, f"http://127.0.0.1:{port}/v1", recipe.serve, recipe.folder / "gateway-benchmark.log"
         ) as gateway:
             for _ in range(600):
                 if _healthy(gateway.url):
@@ -178,7 +179,7 @@ class Judge:
         try:
             body = answer.json()
             if answer.status_code == httpx.codes.OK:
-                problems = check_message(body["generated_text"], reading)
+                problems = check_message(body["generated_text"], reading, Scene.of(body["season"], body["elements"]))
                 if problems:
                     self.wrong.append(f"unchecked: {body['generated_text']!r} {problems}")
                 return "message"
@@ -237,7 +238,7 @@ def stack_behind_proxy(recipe: Recipe, port: int) -> Iterator[tuple[ModelServer,
         GatewayProcess(
             GatewaySettings(port=free_port()),
             f"http://127.0.0.1:{port}/v1",
-            recipe.serve.model_name,
+            recipe.serve,
             recipe.folder / "gateway-benchmark.log",
         ) as gateway,
     ):
@@ -350,7 +351,7 @@ def scripted_stack(recipe: Recipe) -> Iterator[tuple[object, GatewayProcess]]:
     with (
         scripted(forget) as model,
         GatewayProcess(
-            GatewaySettings(port=free_port()), model.url, "signboard", recipe.folder / "gateway-benchmark.log"
+            GatewaySettings(port=free_port()), model.url, ServeSection(), recipe.folder / "gateway-benchmark.log"
         ) as gateway,
     ):
         while not _answers(gateway.url):

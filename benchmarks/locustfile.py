@@ -20,6 +20,7 @@ from locust.runners import WorkerRunner
 from benchmarks.sensors import schedule
 from clients.client import MAX_TOKENS
 from core.checks import check_message
+from core.park import Scene
 from core.prompt import STOP_MARKERS, build_messages
 from core.reading import Reading, usual_grid
 
@@ -83,11 +84,13 @@ class Board(FastHttpUser):
                 answer.failure(f"{answer.status_code} {_code(answer)}")
                 return
             try:
-                text = _text(answer.json(), options.api)
+                body = answer.json()
+                text = _text(body, options.api)
+                scene = None if options.api == "openai" else Scene.of(body["season"], body["elements"])
             except (ValueError, LookupError, TypeError):
                 answer.failure("200, but no message")
                 return
-            if problems := check_message(text, reading):
+            if problems := check_message(text, reading, scene):
                 answer.failure(WRONG + problems[0].problem.value)
 
     @staticmethod

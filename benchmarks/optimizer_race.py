@@ -56,7 +56,7 @@ def race(model: Any, tokenizer: Any, racing: list[Any], plan: Plan, every: int) 
 def accuracy(model: Any, tokenizer: Any) -> float:
     """Return the share of right differences, greedy."""
     readings, rng = grid()[::4], random.Random(0)
-    talks = [prompt_of("difference", reading, rng) for reading in readings]
+    talks = [prompt_of("difference", reading, None, rng) for reading in readings]
     texts = answers(model, tokenizer, talks, "difference")
     right = [arithmetic_right(t.removesuffix(END_OF_TURN), r) for t, r in zip(texts, readings, strict=True)]
     return sum(right) / len(right)

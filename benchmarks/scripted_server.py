@@ -5,7 +5,6 @@ In: one `Reply` per request, or a function that makes the reply. Out: `ScriptedS
 
 import json
 import random
-import re
 import sys
 import threading
 import time
@@ -15,13 +14,12 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from core.checks import check_message
-from core.reading import Reading
+from core.prompt import read_user_text
 from data.compose import compose
 
 JSON = "application/json"
-GOOD = "어제보다 10도 올라 화창합니다. 활짝 핀 꽃길을 따라 걸어보세요."  # right for 10 → 20 °C
-LABELLED = "출력: 어제보다 10도 올라 화창합니다. 활짝 핀 꽃길을 따라 걸어보세요."
+GOOD = "어제보다 10도 올라 포근해졌습니다. 겉옷은 벗어 들고 걸어 보세요."  # right for 10 → 20 °C
+LABELLED = f"출력: {GOOD}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +60,8 @@ def saying(content: object, finish: object = "stop", **how: Any) -> Reply:
 
 def right_answer(request: Request) -> Reply:
     """Answer any prompt with a correct message (this is a fake: the board's text never comes from here)."""
-    match = re.fullmatch(r"어제 (-?\d+)도, 오늘 (-?\d+)도", request.body["messages"][-1]["content"])
-    assert match, request.body
-    reading = Reading(int(match[1]), int(match[2]))
-    rng = random.Random(str(reading))
-    return saying(next(text for text in iter(lambda: compose(reading, rng), "") if not check_message(text, reading)))
+    asked = read_user_text(request.body["messages"][-1]["content"])
+    return saying(compose(*asked, random.Random(str(asked))))
 
 
 class ScriptedServer(ThreadingHTTPServer):

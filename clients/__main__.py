@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 
 from core import __version__
 from core.command_line import exit_code_of
-from core.errors import SettingError
+from core.errors import ParkError, SettingError
+from core.park import Scene
+from core.problem import Words
+from core.season import Season
 from core.sign import DEFAULT_SIGN, Sign
 
 if TYPE_CHECKING:
@@ -28,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
 def say(options: argparse.Namespace) -> None:
     """Print one checked message."""
     with _client(options) as client:
-        message = client.say(options.yesterday, options.today)
+        message = client.say(options.yesterday, options.today, scene=_scene(options))
     if options.json:
         print(json.dumps(asdict(message), ensure_ascii=False, indent=2))
         return
@@ -51,6 +54,7 @@ def _client(options: argparse.Namespace) -> "SignboardClient":
         deadline=options.deadline,
         fingerprint=options.fingerprint or None,
         sign=getattr(options, "sign", DEFAULT_SIGN),
+        words=Words(getattr(options, "words", Words.STRICT)),
     )
 
 
@@ -71,6 +75,14 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get("SIGNBOARD_SIGN") or str(DEFAULT_SIGN),
         metavar="COLUMNSxLINES",
         help="the sign that a message must fit, in cells; or scroll, scroll:80 (SIGNBOARD_SIGN; %(default)s)",
+    )
+    command.add_argument("--season", choices=list(map(str, Season)), help="with --elements: the season now")
+    command.add_argument("--elements", metavar="A,B", help="what is in the park, for instance 벤치,잔디밭")
+    command.add_argument(
+        "--words",
+        choices=[str(one) for one in Words],
+        default=str(Words.STRICT),
+        help="words not in the catalogue (%(default)s)",
     )
     command.add_argument("yesterday", type=float, help="°C, halves are rounded away from zero")
     command.add_argument("today", type=float, help="°C")
@@ -98,6 +110,14 @@ def _add_server_options(command: argparse.ArgumentParser) -> None:
         default=os.environ.get("SIGNBOARD_FINGERPRINT"),
         help="reject a server with another prompt fingerprint (SIGNBOARD_FINGERPRINT)",
     )
+
+
+def _scene(options: argparse.Namespace) -> Scene | None:
+    if not options.season and not options.elements:
+        return None
+    if not (options.season and options.elements):
+        raise ParkError("--season and --elements go together.", "Give both, or neither for the plain prompt.")
+    return Scene.of(options.season, (name.strip() for name in options.elements.split(",")))
 
 
 def _sign(text: str) -> Sign:

@@ -21,7 +21,8 @@ from core.errors import (
     PromptMismatch,
     SettingError,
 )
-from core.problem import Finding
+from core.park import Scene
+from core.problem import Finding, Problem, Words, rejecting
 from core.prompt import FINGERPRINT, GOLDEN, STOP_MARKERS, build_messages, prompt_fits
 from core.reading import Reading
 from core.sign import DEFAULT_SIGN, Sign
@@ -50,8 +51,10 @@ class SignMessage:
 
     text: str
     reading: Reading
+    scene: Scene | None  # None: the plain prompt was used
     tries: int  # samples requested, this one included
     seconds: float
+    unknown: tuple[str, ...] = ()  # its words that the catalogue does not have; only where these are open
     rejected: tuple[Rejected, ...] = field(default=(), repr=False)
 
 
@@ -74,6 +77,8 @@ class AsyncSignboardClient:
         fingerprint: the prompt fingerprint to require (`python -m clients ping` prints it); None accepts the server's.
             In both cases the client checks that the server reads our prompt accordingly.
         sign: the sign that the message must fit.
+        words: how to treat words that the catalogue does not have: `Words.STRICT` rejects them, which suits the
+            embedded nano model; `Words.OPEN` shows them, which suits a model that writes well.
         http_client: sends the requests; None means the SDK's default. For many concurrent requests,
             `openai.DefaultAioHttpClient(trust_env=False)` needs less CPU time.
     """
@@ -90,6 +95,7 @@ class AsyncSignboardClient:
         temperature: float | None = None,
         fingerprint: str | None = None,
         sign: Sign = DEFAULT_SIGN,
+        words: Words = Words.STRICT,
         http_client: "httpx2.AsyncClient | None" = None,
     ) -> None:
         if max_samples < 1:
@@ -101,6 +107,7 @@ class AsyncSignboardClient:
         self._temperature = temperature
         self._fingerprint = fingerprint
         self._sign = sign
+        self._words = words
         # Fingerprints of servers that are proven to read the golden prompt as the model was trained on it.
         self._proven: set[str] = set()
         self._proving = asyncio.Lock()
@@ -124,6 +131,8 @@ class AsyncSignboardClient:
         yesterday: float,
         today: float,
         *,
+        scene: Scene | None = None,
+        sign: Sign | None = None,
         temperature: float | None = None,
         deadline: float | None = None,
         request_id: str | None = None,
@@ -133,6 +142,8 @@ class AsyncSignboardClient:
         Args:
             yesterday: °C.
             today: °C.
+            scene: the season and what is in the park; None: neither is known, and only what every park has is named.
+            sign: the sign that this message must fit; None means the client's.
             temperature: sampling temperature of this message; None means the client's.
             deadline: seconds for this message; None means the client's.
             request_id: sent as X-Request-Id; vLLM logs it as part of the request's name.
@@ -151,16 +162,18 @@ class AsyncSignboardClient:
         seconds = self._deadline if deadline is None else deadline
         with typed_errors(self._base_url, seconds):
             async with asyncio.timeout(seconds):
-                return await self._sample(reading, options)
+                return await self._sample(reading, scene, sign or self._sign, options)
 
-    async def _sample(self, reading: Reading, options: dict[str, Any]) -> SignMessage:
+    async def _sample(self, reading: Reading, scene: Scene | None, sign: Sign, options: dict[str, Any]) -> SignMessage:
         start = time.monotonic()
         rejected: list[Rejected] = []
         for tries in range(1, self._max_samples + 1):
-            text, finish = content(await self._complete(reading, options), self._base_url)
-            problems = check_answer(text, finish, reading, self._sign)
+            text, finish = content(await self._complete(reading, scene, options), self._base_url)
+            found = check_answer(text, finish, reading, scene, sign)
+            problems = rejecting(found, self._words)
             if not problems:
-                return SignMessage(text, reading, tries, time.monotonic() - start, tuple(rejected))
+                unknown = tuple(dict.fromkeys(one.detail for one in found if one.problem is Problem.UNKNOWN))
+                return SignMessage(text, reading, scene, tries, time.monotonic() - start, unknown, tuple(rejected))
             rejected.append(Rejected(text, tuple(problems)))
         last = rejected[-1]
         raise MessageError(
@@ -180,7 +193,7 @@ class AsyncSignboardClient:
         seconds = self._deadline if deadline is None else deadline
         with typed_errors(self._base_url, seconds):
             async with asyncio.timeout(seconds):
-                completion = await self._create(GOLDEN, max_tokens=1, return_token_ids=True)
+                completion = await self._create(*GOLDEN, max_tokens=1, return_token_ids=True)
         content(completion, self._base_url)
         announced = announced_fingerprint(completion)
         expected = self._fingerprint or announced
@@ -195,8 +208,8 @@ class AsyncSignboardClient:
         self._proven.add(announced)
         return announced
 
-    async def _complete(self, reading: Reading, options: dict[str, Any]) -> ChatCompletion:
-        completion = await self._create(reading, stop=list(STOP_MARKERS), max_tokens=MAX_TOKENS, **options)
+    async def _complete(self, reading: Reading, scene: Scene | None, options: dict[str, Any]) -> ChatCompletion:
+        completion = await self._create(reading, scene, stop=list(STOP_MARKERS), max_tokens=MAX_TOKENS, **options)
         announced = announced_fingerprint(completion)
         # The first answer, or the server was replaced: check that it reads our prompt as its model was trained on it.
         if self._fingerprint or announced.startswith(FINGERPRINT):
@@ -205,8 +218,10 @@ class AsyncSignboardClient:
                     await self.ping()
         return completion
 
-    async def _create(self, reading: Reading, headers: dict[str, str] | None = None, **options: Any) -> ChatCompletion:
-        body = {"model": self._model, "messages": build_messages(reading), **options}
+    async def _create(
+        self, reading: Reading, scene: Scene | None, headers: dict[str, str] | None = None, **options: Any
+    ) -> ChatCompletion:
+        body = {"model": self._model, "messages": build_messages(reading, scene), **options}
         # Not `chat.completions.create`: it checks every message's type again, which takes a third of a request's time.
         return await self._openai.post(
             "/chat/completions", cast_to=ChatCompletion, body=body, options={"headers": headers or {}}
@@ -235,6 +250,7 @@ class SignboardClient:
         temperature: float | None = None,
         fingerprint: str | None = None,
         sign: Sign = DEFAULT_SIGN,
+        words: Words = Words.STRICT,
         http_client: "httpx2.AsyncClient | None" = None,
     ) -> None:
         self._closed = False
@@ -251,6 +267,7 @@ class SignboardClient:
                 temperature=temperature,
                 fingerprint=fingerprint,
                 sign=sign,
+                words=words,
                 http_client=http_client,
             )
         except BaseException:
@@ -280,13 +297,22 @@ class SignboardClient:
         yesterday: float,
         today: float,
         *,
+        scene: Scene | None = None,
+        sign: Sign | None = None,
         temperature: float | None = None,
         deadline: float | None = None,
         request_id: str | None = None,
     ) -> SignMessage:
         """Return a checked message for two temperatures in °C; arguments and errors as `AsyncSignboardClient.say`."""
         say = partial(
-            self._client.say, yesterday, today, temperature=temperature, deadline=deadline, request_id=request_id
+            self._client.say,
+            yesterday,
+            today,
+            scene=scene,
+            sign=sign,
+            temperature=temperature,
+            deadline=deadline,
+            request_id=request_id,
         )
         return self._portal.call(say)
 

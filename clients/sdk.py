@@ -10,6 +10,7 @@ import openai
 from openai.types.chat import ChatCompletion
 
 from core.errors import BadAnswer, ServerFailed, ServerTimeout, ServerUnavailable, SettingError
+from core.park import Scene
 from core.prompt import build_messages
 from core.reading import Reading
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
 
 
-def prompt_messages(reading: Reading) -> "list[ChatCompletionMessageParam]":
-    """Return the chat messages for a reading, typed for the OpenAI SDK."""
-    return cast("list[ChatCompletionMessageParam]", build_messages(reading))
+def prompt_messages(reading: Reading, scene: Scene | None = None) -> "list[ChatCompletionMessageParam]":
+    """Return the chat messages for a reading and a scene, typed for the OpenAI SDK."""
+    return cast("list[ChatCompletionMessageParam]", build_messages(reading, scene))
 
 
 def check_url(url: str) -> None:

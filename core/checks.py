@@ -3,37 +3,50 @@
 import re
 import unicodedata
 
+from core.park import Scene
 from core.problem import Finding, Problem
 from core.reading import Reading
-from core.sense import check_sense
+from core.safety import check_safety
+from core.sense import check_sense, check_vocabulary
 from core.sign import DEFAULT_SIGN, Sign, split_sentences
+from core.truth import check_truth
 
 # Drivers of old signs obey these as commands: markup, colours, fields, escapes. They obey control characters too.
 COMMANDS = frozenset("<>{}[]\\^~|@$%&#*`")
-RISE_STEMS = ("올라", "올랐", "오르", "오른", "상승", "높아", "높습")
-FALL_STEMS = ("내려", "내렸", "내린", "떨어", "낮아", "낮습", "하락", "하강")
-SAME_STEMS = ("어제와 같", "똑같", "기온이 같", "변함없", "그대로")  # not a bare 같: "초여름 같습니다"
+# Not a bare 낮, which is the day in 한낮, 대낮, 밤낮; not a bare 같, as in "초여름 같습니다".
+RISE = re.compile(
+    r"올라|올랐|오르|오른|오를|오릅|상승|높(?:아|았|습|지만|은|으|고|을|긴|기|네)"
+    r"|\d도(?:나|쯤)? (?:더 )?(?:따뜻|따스|포근|온화|덥|더[워운])|\d도(?:나|쯤)? 덜 (?:춥|추[워운]|쌀쌀)"
+)
+FALL = re.compile(
+    r"내려|내렸|내리|내린|내릴|내립|떨어|(?<![한대밤])낮(?:아|았|습|지만|은|으|고|을|긴|기|네)|하락|하강"
+    r"|\d도(?:나|쯤)? (?:더 )?(?:춥|추[워운]|쌀쌀|서늘|선선|시원)|\d도(?:나|쯤)? 덜 (?:덥|더[워운])"
+)
+SAME = re.compile(r"어제와 같|똑같|기온이 같|변함이? ?없|그대로|변화가? 없|다름없|어제처럼 이어")
 LABEL_PATTERN = re.compile(
     r"메시지\s*:|출력|입력|전광판|\*\*|---|###|\(또는\)|또는|[<>|:#*`]|assistant|system|user|think", re.IGNORECASE
 )
 WARNING_STEMS = ("주의보", "경보", "특보", "발령")  # only the weather service may issue these
 
 
-def check_answer(text: str, finish: str, reading: Reading, sign: Sign = DEFAULT_SIGN) -> list[Finding]:
-    """Return every problem of a model's answer; an empty list means that a board may show it.
+def check_answer(
+    text: str, finish: str, reading: Reading, scene: Scene | None = None, sign: Sign = DEFAULT_SIGN
+) -> list[Finding]:
+    """Return every problem of a model's answer; `problem.rejecting` says which of them keep it off a board.
 
     Args:
         text: the model's text.
         finish: OpenAI's `finish_reason`; anything but `stop` means that the answer was cut off.
         reading: the reading in the prompt.
+        scene: the scene in the prompt; None: the plain prompt.
         sign: the sign that the text must fit.
     """
-    found = check_message(text, reading, sign)
+    found = check_message(text, reading, scene, sign)
     return found if finish == "stop" else [*found, Finding(Problem.UNFINISHED, finish)]
 
 
-def check_message(text: str, reading: Reading, sign: Sign = DEFAULT_SIGN) -> list[Finding]:
-    """Return every problem of a message for a reading; an empty list means that a board may show it."""
+def check_message(text: str, reading: Reading, scene: Scene | None = None, sign: Sign = DEFAULT_SIGN) -> list[Finding]:
+    """Return every problem of a message for a reading and a scene."""
     if not text.strip():
         return [Finding(Problem.EMPTY, "no text")]
     return [
@@ -43,7 +56,10 @@ def check_message(text: str, reading: Reading, sign: Sign = DEFAULT_SIGN) -> lis
         *check_shape(text),
         *check_width(text, sign),
         *check_alphabet(text),
-        *check_sense(text, reading),
+        *check_sense(text, reading, scene.season if scene else None),
+        *check_safety(text, reading),
+        *check_truth(text, scene),
+        *check_vocabulary(text),
     ]
 
 
@@ -58,11 +74,7 @@ def check_number(text: str, reading: Reading) -> list[Finding]:
 def check_direction(text: str, reading: Reading) -> list[Finding]:
     """Require the first sentence to compare with yesterday in the right direction, and in no other."""
     first = split_sentences(text)[0]
-    told = {
-        sign
-        for sign, stems in ((1, RISE_STEMS), (-1, FALL_STEMS), (0, SAME_STEMS))
-        if any(stem in first for stem in stems)
-    }
+    told = {sign for sign, pattern in ((1, RISE), (-1, FALL), (0, SAME)) if pattern.search(first)}
     sign = (reading.change > 0) - (reading.change < 0)
     if told == {sign} and "어제" in first:
         return []

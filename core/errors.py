@@ -2,6 +2,7 @@
 
 SignboardError                 what is wrong, and what to do next
 ├── ReadingError               a temperature is not usable
+├── ParkError                  a park, a season or a park element is not known
 ├── MessageError               no message passed the checks
 ├── CorpusError                a data row breaks a rule (file, line, reason)
 ├── RecipeError                a recipe cannot be read
@@ -39,6 +40,10 @@ class SignboardError(Exception):
 
 class ReadingError(SignboardError, ValueError):
     """A temperature is not a number, not finite, or outside the range that the model was trained on."""
+
+
+class ParkError(SignboardError, ValueError):
+    """A park cannot be read, or one of its words is not on the closed lists."""
 
 
 class MessageError(SignboardError):

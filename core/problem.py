@@ -1,4 +1,4 @@
-"""The problems for which a message is rejected."""
+"""The problems of a message: what contradicts the facts is always rejected, what is only unknown by setting."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +18,21 @@ class Problem(StrEnum):
     COMMAND = "command"  # a character that a sign's driver may obey instead of showing it
     WARNING = "warning"  # an official-warning word
     UNFINISHED = "unfinished"  # the model was cut off before it ended its turn
-    SENSE = "sense"  # weather word or activity does not fit the temperature
+    SENSE = "sense"  # a word that does not fit the temperature or the change
+    ABSENT = "absent"  # a place or thing that is not in this park
+    SEASON = "season"  # a season that is not now, or is not known
+    UNMEASURED = "unmeasured"  # wind, ice, sky, crowds: asserted though nobody measured it
+    UNSAFE = "unsafe"  # no help where heat or cold is dangerous, or an invitation into it
+    # No contradictions: a setting decides (`Words`).
+    UNKNOWN = "unknown"  # a word that the catalogue does not have
+    UNUSUAL = "unusual"  # a sentence of the catalogue, outside its own conditions
+
+
+class Words(StrEnum):
+    """How words, and uses of a sentence, are treated that the catalogue does not have."""
+
+    STRICT = "strict"  # rejected: for a small model, whose new words are mistakes
+    OPEN = "open"  # shown: for a model that writes well
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +41,11 @@ class Finding:
 
     problem: Problem
     detail: str
+
+
+UNLISTED = frozenset({Problem.UNKNOWN, Problem.UNUSUAL})
+
+
+def rejecting(findings: list[Finding], words: Words) -> list[Finding]:
+    """Return the findings for which a message is rejected."""
+    return findings if words is Words.STRICT else [one for one in findings if one.problem not in UNLISTED]

@@ -1,15 +1,19 @@
 """The prompt contract: the only module that words the prompt.
 
-Only two checked whole numbers enter a prompt. The chat template is not here: it belongs to the tokenizer.
+Only checked values enter a prompt: two whole numbers, and a scene's words from our closed lists. The chat template
+is not here: it belongs to the tokenizer.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
+from core.park import Scene
 from core.reading import Reading
+from core.season import Season
 
-PROMPT_VERSION = 1
+PROMPT_VERSION = 2  # 1 had no scene; its prompts are those of version 2 without one
 SYSTEM_PROMPT = (
     "당신은 공원 전광판 메시지 전문가입니다. 어제와 오늘의 기온을 비교해 짧고 친근한 메시지를 한 줄로 작성하세요."
 )
@@ -18,10 +22,13 @@ SYSTEM_PROMPT = (
 # marker never reaches the board, even if a wrong tokenizer turns it into plain text.
 STOP_MARKERS = ("<|im_end|>", "<|EOT|>")
 
-# The golden reading. Training, server and client must turn its prompt into the same token ids.
-GOLDEN = Reading(10, 20)
+# The golden prompt. Training, server and client must turn it into the same token ids.
+GOLDEN = (Reading(10, 20), Scene(Season.SPRING, ("산책로", "벤치")))
 FINGERPRINT = "signboard-"
 PROMPT_FILE = "prompt.json"  # in adapters and checkpoints: the golden prompt as token ids, and its fingerprint
+
+
+USER_TEXT = re.compile(r"(?:지금은 (\S+)이고, 공원에 있는 것은 (.+)입니다\. )?어제 (-?\d+)도, 오늘 (-?\d+)도")
 
 
 class Message(TypedDict):
@@ -31,14 +38,34 @@ class Message(TypedDict):
     content: str
 
 
-def user_text(reading: Reading) -> str:
-    """Return the user turn, e.g. `어제 10도, 오늘 20도`."""
-    return f"어제 {reading.yesterday}도, 오늘 {reading.today}도"
+def user_text(reading: Reading, scene: Scene | None = None) -> str:
+    """Return the user turn, e.g. `지금은 봄이고, 공원에 있는 것은 산책로, 벤치입니다. 어제 10도, 오늘 20도`.
+
+    The scene comes first: all of a park's prompts of one season begin alike, so the server computes that part once.
+    """
+    days = f"어제 {reading.yesterday}도, 오늘 {reading.today}도"
+    if scene is None:
+        return days
+    return f"지금은 {scene.season}이고, 공원에 있는 것은 {', '.join(scene.elements)}입니다. {days}"
 
 
-def build_messages(reading: Reading) -> list[Message]:
-    """Return the chat messages for a reading: one system turn and one user turn."""
-    return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": user_text(reading)}]
+def read_user_text(text: str) -> tuple[Reading, Scene | None]:
+    """Return what a user turn was built from.
+
+    Raises:
+        ValueError: it is not a text of `user_text`; ReadingError and ParkError are such errors, too.
+    """
+    match = USER_TEXT.fullmatch(text)
+    if not match:
+        raise ValueError("the user turn is not (지금은 …이고, 공원에 있는 것은 …입니다.) 어제 …도, 오늘 …도")
+    season, names, yesterday, today = match.groups()
+    scene = Scene.of(season, names.split(", ")) if season else None
+    return Reading.of(int(yesterday), int(today)), scene
+
+
+def build_messages(reading: Reading, scene: Scene | None = None) -> list[Message]:
+    """Return the chat messages for a reading: one system turn and one user turn. Without a scene: the plain prompt."""
+    return [{"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": user_text(reading, scene)}]
 
 
 def fingerprint(ids: Sequence[int]) -> str:

@@ -9,7 +9,7 @@ from numbers import Real
 from core.errors import ReadingError
 
 AIR_LIMITS = (-40, 60)  # °C; outside, no air temperature of a park: the sensor is broken
-USUAL_RANGE = (-20, 45)  # °C; the range of the training set, and so of every reading
+USUAL_RANGE = (-35, 45)  # °C; the range of the training set, and so of every reading. Korea's records: -32.6 and 41.0
 USUAL_CHANGE = 25  # °C between the two days; as above
 
 
@@ -28,7 +28,7 @@ class Reading:
         was trained on are accepted: for others it finds no message, and a sign is better dark than wrong.
 
         Raises:
-            ReadingError: a temperature is not a number, not finite or outside -20…45 °C, or the two are more than 25 °C
+            ReadingError: a temperature is not a number, not finite or outside -35…45 °C, or the two are more than 25 °C
                 apart.
         """
         reading = cls(_whole_degrees("yesterday", yesterday), _whole_degrees("today", today))
@@ -44,9 +44,14 @@ class Reading:
         """Today minus yesterday, °C."""
         return self.today - self.yesterday
 
+    @property
+    def direction(self) -> str:
+        """`rise`, `fall` or `same`."""
+        return "rise" if self.change > 0 else "fall" if self.change < 0 else "same"
+
 
 def usual_grid() -> Iterator[Reading]:
-    """Yield all 2,716 usual readings: both in -20…45 °C, at most 25 °C apart."""
+    """Yield all 3,481 usual readings: both in -35…45 °C, at most 25 °C apart."""
     low, high = USUAL_RANGE
     for yesterday in range(low, high + 1):
         for today in range(max(low, yesterday - USUAL_CHANGE), min(high, yesterday + USUAL_CHANGE) + 1):

@@ -1,22 +1,22 @@
-"""Check that the wording fits the temperature: word ranges and the activity catalogue.
+"""Check that the wording fits the temperature and the change, and which words the catalogue does not have.
 
-Reads `words/sense.toml` (words with the °C range they may be used in) and `words/activities.tsv` (activities by
-temperature band).
+Reads `words/sense.toml`: words with the °C range they may be used in, for sentences that are not in the catalogue.
 """
 
-import csv
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
+from core.catalogue import WORDS, Condition, advices, openings, vocabulary, words_of
 from core.problem import Finding, Problem
 from core.reading import Reading
 from core.sign import split_sentences
 
-WORDS = Path(__file__).parent / "words"
+NUMBER = re.compile(r"\d+도")
+NEAR = 1  # °C; what is right at 15 is not wrong at 14
+FAR = 8  # °C; the catalogue's conditions say where a sentence is at its best
 DIRECTIONS = frozenset({"rise", "fall", "same"})
-BAND_TOLERANCE = 1  # °C; a picnic that is right at 15 is not wrong at 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,6 @@ class Band:
     low: int
     high: int
 
-    def holds(self, degrees: int, tolerance: int = 0) -> bool:
-        """Return whether a temperature lies in the band, widened by `tolerance` °C."""
-        return self.low - tolerance <= degrees <= self.high + tolerance
-
 
 # The outer ends lie beyond every accepted reading, so each has a band.
 BANDS = (
@@ -40,15 +36,6 @@ BANDS = (
     Band("cold", -4, 4),
     Band("freezing", -50, -5),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Activity:
-    """One activity sentence of the catalogue."""
-
-    band: Band
-    element: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +55,7 @@ class WordRange:
         """Return whether the word fits a reading."""
         return (
             self.low <= reading.today <= self.high
-            and direction(reading) in self.changes
+            and reading.direction in self.changes
             and abs(reading.change) >= self.smallest
         )
 
@@ -78,29 +65,9 @@ class WordRange:
         return f"fits {self.low}…{self.high} °C{kinds}{size}"
 
 
-def direction(reading: Reading) -> str:
-    """Return `rise`, `fall` or `same`."""
-    return "rise" if reading.change > 0 else "fall" if reading.change < 0 else "same"
-
-
 def band_of(degrees: int) -> Band:
     """Return the band of a temperature in °C."""
-    return next(band for band in BANDS if band.holds(degrees))
-
-
-@cache
-def activities() -> tuple[Activity, ...]:
-    """Return the activity catalogue."""
-    by_name = {band.name: band for band in BANDS}
-    with (WORDS / "activities.tsv").open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file, delimiter="\t")
-        return tuple(Activity(by_name[row["band"]], row["element"], row["text"]) for row in rows)
-
-
-@cache
-def park_elements() -> tuple[str, ...]:
-    """Return the park elements of the catalogue, longest first so that the most specific one is found."""
-    return tuple(sorted({activity.element for activity in activities()}, key=lambda name: (-len(name), name)))
+    return next(band for band in BANDS if band.low <= degrees <= band.high)
 
 
 @cache
@@ -121,38 +88,33 @@ def word_ranges(part: str) -> tuple[WordRange, ...]:
     )
 
 
-def check_sense(text: str, reading: Reading) -> list[Finding]:
-    """Return the words and activities that do not fit the reading, and the sentences without a known word."""
-    feel, *rest = split_sentences(text)
-    activity = " ".join(rest)
-    found = [*_misfits("feel", feel, reading), *_misfits("activity", activity, reading)]
-    if not _knows("feel", feel):
-        found.append(Finding(Problem.SENSE, f"no known weather word: {feel}"))
-    if not (_knows("activity", activity) or elements_in(activity)):
-        found.append(Finding(Problem.SENSE, f"no known activity or park element: {activity}"))
-    known = _catalogue()
-    return found + [
-        Finding(Problem.SENSE, f"{sentence!r} at {reading.today} °C")
-        for sentence in rest
-        if sentence in known and not any(band.holds(reading.today, BAND_TOLERANCE) for band in known[sentence])
-    ]
+def check_sense(text: str, reading: Reading, season: str | None = None) -> list[Finding]:
+    """Return what does not fit the reading.
 
-
-def elements_in(text: str) -> set[str]:
-    """Return the park elements a text names."""
-    return {element for element in park_elements() if element in text}
+    A sentence of the catalogue is judged by its own conditions: where they hold it fits, far from them it contradicts
+    the reading, and between the two its use is unusual. Any other sentence is judged by its words.
+    """
+    first, *rest = split_sentences(text)
+    found = []
+    for part, sentence in (("feel", first), *(("activity", other) for other in rest)):
+        when = _conditions().get(NUMBER.sub("{n}도", sentence))
+        if when is None or not when.holds(reading, season, NEAR):
+            found += _misfits(part, sentence, reading)
+        if when and not when.holds(reading, season, NEAR):
+            near = when.low - FAR <= reading.today <= when.high + FAR and when.kind in ("", reading.direction)
+            told = f"{sentence!r} at {reading.today} °C, change {reading.change:+d} °C, {season or 'no season'}"
+            found.append(Finding(Problem.UNUSUAL if near else Problem.SENSE, told))
+    return found
 
 
 @cache
-def _catalogue() -> dict[str, list[Band]]:
-    known: dict[str, list[Band]] = {}
-    for activity in activities():
-        known.setdefault(activity.text, []).append(activity.band)
-    return known
+def _conditions() -> dict[str, Condition]:
+    return {sentence.text: sentence.when for sentence in openings() + advices()}
 
 
-def _knows(part: str, text: str) -> bool:
-    return any(word.stem in text for word in word_ranges(part))
+def check_vocabulary(text: str) -> list[Finding]:
+    """Return the words that the catalogue does not have."""
+    return [Finding(Problem.UNKNOWN, word) for word in words_of(text) if word not in vocabulary()]
 
 
 def _misfits(part: str, text: str, reading: Reading) -> list[Finding]:

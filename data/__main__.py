@@ -1,14 +1,16 @@
-"""Command line: `python -m data build | doctor | coverage`."""
+"""Command line: `python -m data build | words | doctor | coverage`."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from core.catalogue import elements
 from data import coverage as coverage_module
 from data.build import build_data
 from data.doctor import examine
 from data.sets import SPLITS, training_sets
+from data.words import proofread
 from pipeline.cli import (
     DEFAULT_RECIPE,
     ForceOption,
@@ -50,10 +52,16 @@ def doctor(
     recipe: RecipeOption = DEFAULT_RECIPE,
     overrides: SetOption = None,
 ) -> None:
-    """Check every row: number, direction, length, labels, alphabet, sense, duplicates, leaks between splits."""
+    """Check every row: every check of a message, duplicates, leaks between splits."""
     folder = load_recipe(recipe, overrides or ()).folder / "data"
     count = examine(files or [folder / f"{split}.jsonl" for split in SPLITS])
     console.print(f"[green]{count} rows, no faults[/green]")
+
+
+@app.command()
+def words() -> None:
+    """Proofread the catalogue in core/words, your own sentences (own.tsv) first."""
+    console.print(f"[green]{proofread()} sentences, no faults[/green]; park elements: {', '.join(elements())}")
 
 
 @app.command()

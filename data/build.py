@@ -4,24 +4,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+from core.catalogue import WORDS
 from core.prompt import PROMPT_VERSION
-from core.sense import WORDS
-from data.compose import CORPUS
 from data.coverage import draw
 from data.doctor import examine
-from data.sets import SPLITS, Example, training_sets
+from data.sets import CORPUS, SPLITS, Example, training_sets
+from data.words import proofread
 from pipeline.files import write_text
 from pipeline.manifest import Manifest
 from pipeline.recipe import Recipe
 from pipeline.stage import run_stage
 
-FORMAT = 4  # of this stage, see run_stage
+FORMAT = 5  # of this stage, see run_stage
 
 
 def build_data(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
     """Build the training set of a recipe; return its manifest and whether it is new."""
 
     def fill(folder: Path) -> dict[str, Any]:
+        proofread()
         sets = training_sets(recipe.data.set, recipe.data.rows, recipe.seed)
         for split in SPLITS:
             write_jsonl(folder / f"{split}.jsonl", sets[split])

@@ -1,100 +1,83 @@
-"""Compose training messages from the phrase tables: `"{change} {weather}. {activity}"`.
+"""Compose training messages from the catalogue: a first sentence and a second one that both fit reading and scene.
 
 A program may compose training data, but never the board's text. Only the training set's builders call this.
 """
 
+import itertools
 import random
-import tomllib
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
+from functools import lru_cache
 
-from core.checks import check_width
+from core.catalogue import Sentence, advices, openings, words_of
+from core.checks import check_message
+from core.errors import CorpusError
+from core.park import EVERYWHERE, Scene
 from core.reading import Reading
-from core.sense import Activity, activities, band_of, direction
 
-CORPUS = Path(__file__).parent / "corpus"
-ANY_SIZE = 200  # °C, more than any two readings differ
-
-
-@dataclass(frozen=True, slots=True)
-class Weather:
-    """A weather wording with the temperatures, the sizes of change (both °C) and the kinds of change it fits."""
-
-    low: int
-    high: int
-    smallest: int
-    largest: int
-    changes: frozenset[str]
-    text: str
-
-    def fits(self, reading: Reading) -> bool:
-        """Return whether the wording fits a reading."""
-        return (
-            self.low <= reading.today <= self.high
-            and self.smallest <= abs(reading.change) <= self.largest
-            and bool(self.changes & _kinds(reading))
-        )
+TRIES = 200  # combinations, before composing gives up
+ABOUT_THE_CHANGE = 0.4  # share of the advice that speaks of the change
+EACH = 0.03  # the most that one such sentence gets, where there are few
+OFTEN = frozenset({"기온", "어제", "오늘"})  # words that both sentences may have
 
 
-def compose(reading: Reading, rng: random.Random, activity: Activity | None = None) -> str:
-    """Compose one message for a reading; the random generator picks the wording."""
-    activity = activity or rng.choice(activities_for(reading))
-    return f"{opening(reading, rng)} {activity.text}"
+def compose(reading: Reading, scene: Scene | None, rng: random.Random, advice: Sentence | None = None) -> str:
+    """Compose one message that passes every check; the random generator picks the sentences.
 
-
-def opening(reading: Reading, rng: random.Random) -> str:
-    """Compose a first sentence that fits the sign."""
-    while True:
-        weather = rng.choice(weathers_for(reading))
-        kinds = sorted(weather.changes & _kinds(reading))
-        sentence = (
-            f"{change_text(reading, rng, rng.choice(kinds))} {weather.text}{'' if weather.text[-1] in '.?!' else '.'}"
-        )
-        if not check_width(sentence):
-            return sentence
-
-
-def change_text(reading: Reading, rng: random.Random, kind: str | None = None) -> str:
-    """Compose the comparison with yesterday, e.g. `어제보다 10도 올라`."""
-    wordings = _phrases()["change"][kind or direction(reading)]
-    return str(rng.choice(wordings)).format(n=abs(reading.change))
-
-
-def weathers_for(reading: Reading) -> list[Weather]:
-    """Return the weather wordings that fit today's temperature and the change."""
-    return [weather for weather in _weathers() if weather.fits(reading)]
-
-
-def activities_for(reading: Reading) -> list[Activity]:
-    """Return the activities of today's band."""
-    band = band_of(reading.today)
-    return [activity for activity in activities() if activity.band == band]
-
-
-def _kinds(reading: Reading) -> frozenset[str]:
-    name = direction(reading)
-    return frozenset({name, f"{name}_but"})
-
-
-@cache
-def _phrases() -> dict[str, Any]:
-    with (CORPUS / "phrases.toml").open("rb") as file:
-        return tomllib.load(file)
-
-
-@cache
-def _weathers() -> tuple[Weather, ...]:
-    return tuple(
-        Weather(
-            entry["min"],
-            entry["max"],
-            entry.get("size_min", 0),
-            entry.get("size_max", ANY_SIZE),
-            frozenset(entry["change"]),
-            text,
-        )
-        for entry in _phrases()["weather"]
-        for text in entry["texts"]
+    Raises:
+        CorpusError: no two sentences of the catalogue go together here, or none goes with the given advice.
+    """
+    found: list[str] = []
+    firsts = rng.sample(fitting := openings_for(reading, scene.season if scene else None), len(fitting))
+    for first in itertools.islice(itertools.cycle(firsts), len(firsts) if advice else TRIES):
+        second = advice or pick_advice(reading, scene, rng)
+        message = f"{first.text.format(n=abs(reading.change))} {second.text}"
+        found = [f"{one.problem}: {one.detail}" for one in check_message(message, reading, scene)]
+        if not found and not echoes(first.text, second.text):
+            return message
+    place = f"{advice.place}: {advice.text!r}" if advice else "The catalogue"
+    raise CorpusError(
+        f"{place} gives no message for {reading.yesterday} → {reading.today} °C"
+        + (f": {'; '.join(found)}." if found else "."),
+        "Change its words or its conditions, or add sentences for this reading.",
     )
+
+
+def opening(reading: Reading, scene: Scene | None, rng: random.Random) -> str:
+    """Pick a first sentence, such as 어제보다 10도 올라 포근해졌습니다."""
+    fitting = openings_for(reading, scene.season if scene else None)
+    if not fitting:
+        raise CorpusError(
+            f"No first sentence fits {reading.yesterday} → {reading.today} °C.", "Add one to core/words/openings.tsv."
+        )
+    return rng.choice(fitting).text.format(n=abs(reading.change))
+
+
+def pick_advice(reading: Reading, scene: Scene | None, rng: random.Random) -> Sentence:
+    """Pick a second sentence, often one about the change."""
+    fitting = advices_for(reading, scene)
+    if not fitting:
+        raise CorpusError(f"No advice fits {reading.today} °C in {scene}.", "Add some to core/words/advice.tsv.")
+    about = [advice for advice in fitting if advice.when.kind]
+    return rng.choice(about if rng.random() < min(ABOUT_THE_CHANGE, EACH * len(about)) else fitting)
+
+
+@lru_cache(maxsize=50_000)
+def openings_for(reading: Reading, season: str | None) -> tuple[Sentence, ...]:
+    """Return the first sentences that fit."""
+    return tuple(sentence for sentence in openings() if sentence.when.holds(reading, season))
+
+
+def advices_for(reading: Reading, scene: Scene | None) -> list[Sentence]:
+    """Return the second sentences that fit reading, season and park."""
+    here = {"", *(scene.elements if scene else EVERYWHERE)}
+    return [advice for advice in _advices_at(reading, scene.season if scene else None) if advice.element in here]
+
+
+@lru_cache(maxsize=50_000)
+def _advices_at(reading: Reading, season: str | None) -> tuple[Sentence, ...]:
+    return tuple(sentence for sentence in advices() if sentence.when.holds(reading, season))
+
+
+def echoes(first: str, second: str) -> bool:
+    """Return whether two sentences share the beginning of a word, which reads like a slip of the pen."""
+    heads = ({word[:2] for word in words_of(sentence) if len(word) > 1} for sentence in (first, second))
+    return bool(set.intersection(*heads) - OFTEN)

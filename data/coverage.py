@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from core.reading import USUAL_CHANGE, USUAL_RANGE
 from core.sense import BANDS, band_of
 from data.sets import Example, Split, all_examples
 
@@ -53,7 +54,9 @@ def draw(sets: dict[Split, list[Example]], path: Path) -> None:
     ):
         xs, ys = [row.reading.yesterday for row in rows], [row.reading.today for row in rows]
         axes.scatter(xs, ys, s=14, marker=marker, color=color, label=f"{split} ({len(rows)})")
-    axes.plot([-20, 20, 45, 45, 20, -5, -20, -20], [5, 45, 45, 20, -5, -20, -20, 5], color="0.4", linewidth=0.8)
+    (low, high), far = USUAL_RANGE, USUAL_CHANGE
+    corners = [(low, low), (low, low + far), (high - far, high), (high, high), (high, high - far), (low + far, low)]
+    axes.plot(*zip(*corners, corners[0], strict=True), color="0.4", linewidth=0.8)
     axes.set(xlabel="yesterday, °C", ylabel="today, °C", title="Input pairs of the training set, by split")
     axes.set_aspect("equal")
     figure.legend(loc="outside lower center", ncols=3, frameon=False)

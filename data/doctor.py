@@ -1,17 +1,16 @@
 """The doctor: read built JSONL files back and reject the first row that breaks a rule, with file, line and reason."""
 
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from core.checks import check_message
-from core.errors import CorpusError, ReadingError
-from core.prompt import build_messages
+from core.errors import CorpusError, ParkError, ReadingError
+from core.park import Scene
+from core.problem import Words, rejecting
+from core.prompt import build_messages, read_user_text
 from core.reading import Reading
-
-USER = re.compile(r"어제 (-?\d+)도, 오늘 (-?\d+)도")
 
 
 @dataclass
@@ -50,13 +49,13 @@ def _fault(line: str, path: Path, place: str, seen: Seen) -> str:
     """Return the fault of a row, or an empty text."""
     try:
         row = json.loads(line)
-        reading, message = _parse(row)
+        reading, scene, message = _parse(row)
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        detail = error.what if isinstance(error, ReadingError) else error
+        detail = error.what if isinstance(error, ReadingError | ParkError) else error
         return f"not a conversational prompt/completion row ({detail})"
-    if row["prompt"] != build_messages(reading):
+    if row["prompt"] != build_messages(reading, scene):
         return "the prompt is not the one of core/prompt.py"
-    if found := check_message(message, reading):
+    if found := rejecting(check_message(message, reading, scene), Words.OPEN):
         return "; ".join(f"{problem.problem}: {problem.detail}" for problem in found)
     if (reading, message) in seen.rows:
         return f"duplicate of {seen.rows[reading, message]}"
@@ -67,7 +66,7 @@ def _fault(line: str, path: Path, place: str, seen: Seen) -> str:
     return ""
 
 
-def _parse(row: dict[str, Any]) -> tuple[Reading, str]:
+def _parse(row: dict[str, Any]) -> tuple[Reading, Scene | None, str]:
     if set(row) != {"prompt", "completion"}:
         raise ValueError(f"keys {sorted(row)}")
     (answer,) = row["completion"]
@@ -75,7 +74,4 @@ def _parse(row: dict[str, Any]) -> tuple[Reading, str]:
         raise ValueError("the completion is not one assistant turn")
     if not isinstance(answer["content"], str):
         raise ValueError("the message is not text")
-    match = USER.fullmatch(row["prompt"][-1]["content"])
-    if not match:
-        raise ValueError("the user turn is not 어제 …도, 오늘 …도")
-    return Reading.of(int(match[1]), int(match[2])), answer["content"]
+    return *read_user_text(row["prompt"][-1]["content"]), answer["content"]

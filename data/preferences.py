@@ -11,16 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.catalogue import advices
 from core.checks import check_message
 from core.errors import CorpusError
+from core.park import EVERYWHERE, Scene
+from core.problem import Words, rejecting
 from core.prompt import build_messages
 from core.reading import Reading
-from core.sense import BANDS, activities, band_of
-from data.compose import activities_for, compose, opening
+from core.sign import split_sentences
+from data.compose import compose, opening, pick_advice
 from data.sets import Example, Split, handwritten
 
 # The stock phrases of the original's first model: dull, though no check rejects them.
 AWKWARD = ("공원에서 활동하세요.", "공원 산책하기 좋아요.", "공원 벤치에서 쉬어가세요.")
+FAR = 10  # °C beyond a sentence's own range
 LABELLED = ("**전광판 메시지:** {0}", "출력: {0}", "{0}\n---\n{1}", "{0} (또는) {1}")
 
 
@@ -29,6 +33,7 @@ class Pair:
     """One preference: `chosen` over `rejected`, and the kind of fault."""
 
     reading: Reading
+    scene: Scene | None
     chosen: str
     rejected: str
     kind: str
@@ -36,7 +41,7 @@ class Pair:
     def as_conversation(self) -> dict[str, Any]:
         """Return the pair as TRL's conversational preference."""
         return {
-            "prompt": build_messages(self.reading),
+            "prompt": build_messages(self.reading, self.scene),
             "chosen": [{"role": "assistant", "content": self.chosen}],
             "rejected": [{"role": "assistant", "content": self.rejected}],
             "kind": self.kind,
@@ -63,7 +68,7 @@ def pairs(rows: list[Example], count: int, seed: int, failures: Path | None = No
 
 
 def _composed(row: Example, kind: str, rng: random.Random) -> Pair:
-    return Pair(row.reading, row.message, REJECTED[kind](row, rng), kind)
+    return Pair(row.reading, row.scene, row.message, REJECTED[kind](row, rng), kind)
 
 
 def _wrong_number(row: Example, rng: random.Random) -> str:
@@ -73,30 +78,39 @@ def _wrong_number(row: Example, rng: random.Random) -> str:
 
 
 def _wrong_direction(row: Example, rng: random.Random) -> str:
-    return compose(Reading(row.reading.today + row.reading.change, row.reading.today), rng)
+    mirrored = Reading(row.reading.today + row.reading.change, row.reading.today)
+    return f"{opening(mirrored, row.scene, rng)} {split_sentences(row.message)[1]}"
 
 
 def _labelled(row: Example, rng: random.Random) -> str:
-    return rng.choice(LABELLED).format(row.message, compose(row.reading, rng))
+    return rng.choice(LABELLED).format(row.message, compose(row.reading, row.scene, rng))
 
 
 def _off_temperature(row: Example, rng: random.Random) -> str:
-    """Return the right opening with an activity from at least two bands away."""
-    here = BANDS.index(band_of(row.reading.today))
-    far = [activity.text for activity in activities() if abs(BANDS.index(activity.band) - here) > 1]
-    while True:
-        text = f"{opening(row.reading, rng)} {rng.choice(far)}"
-        if check_message(text, row.reading):  # a word of advice may fit any weather
-            return text
+    """Return the right opening with advice for a day that is much warmer or colder."""
+    today = row.reading.today
+    far = [one for one in advices() if not one.when.low - FAR <= today <= one.when.high + FAR]
+    return f"{opening(row.reading, row.scene, rng)} {rng.choice(far).text}"
+
+
+def _absent(row: Example, rng: random.Random) -> str:
+    """Return the right opening with advice that names what this park does not have."""
+    here = {"", *(row.scene.elements if row.scene else EVERYWHERE)}
+    season = row.scene.season if row.scene else None
+    fitting = [one for one in advices() if one.when.holds(row.reading, season)]
+    absent = [one for one in fitting if one.element not in here] or [
+        one for one in advices() if one.element not in here
+    ]
+    return f"{opening(row.reading, row.scene, rng)} {rng.choice(absent).text}" if absent else _off_temperature(row, rng)
 
 
 def _awkward(row: Example, rng: random.Random) -> str:
-    return f"{opening(row.reading, rng)} {rng.choice(AWKWARD)}"
+    return f"{opening(row.reading, row.scene, rng)} {rng.choice(AWKWARD)}"
 
 
 def _repetitive(row: Example, rng: random.Random) -> str:
     """Return a message that says one of its sentences twice."""
-    first, second = opening(row.reading, rng), rng.choice(activities_for(row.reading)).text
+    first, second = opening(row.reading, row.scene, rng), pick_advice(row.reading, row.scene, rng).text
     return rng.choice([f"{first} {first}", f"{first} {second} {second}"])
 
 
@@ -105,6 +119,7 @@ REJECTED: dict[str, Callable[[Example, random.Random], str]] = {
     "direction": _wrong_direction,
     "label": _labelled,
     "off_temperature": _off_temperature,
+    "absent": _absent,
     "awkward": _awkward,
     "repetitive": _repetitive,
 }
@@ -116,13 +131,17 @@ def _own(path: Path, rng: random.Random) -> list[Pair]:
     held_out = {row.reading for split in splits for row in handwritten()[split]}
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        answers = [(Reading.of(line["yesterday"], line["today"]), str(line["text"])) for line in lines]
+        answers = [(Reading.of(line["yesterday"], line["today"]), _scene(line), str(line["text"])) for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorpusError(
             f"{path} cannot be read as answers: {error}.", "Give a copy of runs/…/verdict/answers.jsonl."
         ) from error
     return [
-        Pair(reading, compose(reading, rng), text, "own")
-        for reading, text in dict.fromkeys(answers)
-        if reading not in held_out and text and check_message(text, reading)
+        Pair(reading, scene, compose(reading, scene, rng), text, "own")
+        for reading, scene, text in dict.fromkeys(answers)
+        if reading not in held_out and text and rejecting(check_message(text, reading, scene), Words.OPEN)
     ]
+
+
+def _scene(line: dict[str, Any]) -> Scene | None:
+    return Scene.of(line["season"], line["elements"]) if line["season"] else None

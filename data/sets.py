@@ -5,23 +5,29 @@ The splits are disjoint by input pair, and the pairs held out of one set are hel
 
 import csv
 import random
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any, Literal, cast
 
+from core.catalogue import Sentence, own_advices
 from core.errors import CorpusError
+from core.park import EVERYWHERE, Scene
 from core.prompt import build_messages
 from core.reading import Reading, usual_grid
-from core.sense import Activity
-from data.compose import CORPUS, activities_for, compose
+from core.season import Season
+from core.truth import elements_in
+from data.compose import compose
+from data.scenes import PLAIN_SHARE, random_prompt_scene, random_scene
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+CORPUS = Path(__file__).parent / "corpus"
 HANDWRITTEN = CORPUS / "handwritten.tsv"
-NO_CHANGE_SHARE = 0.1  # of the diversified rows, as in the hand-written set; on the grid it is 0.024
+NO_CHANGE_SHARE = 0.1  # of the diversified rows, as in the hand-written set; on the grid it is 0.023
+OWN_ROWS = 12  # training rows, at most, for each of the operator's own sentences, beside the other rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +35,13 @@ class Example:
     """One training example."""
 
     reading: Reading
+    scene: Scene | None  # None: the plain prompt
     message: str
 
     def as_conversation(self) -> dict[str, Any]:
         """Return the row as TRL's conversational prompt/completion."""
         return {
-            "prompt": build_messages(self.reading),
+            "prompt": build_messages(self.reading, self.scene),
             "completion": [{"role": "assistant", "content": self.message}],
         }
 
@@ -58,14 +65,21 @@ def training_sets(name: str, rows: int, seed: int) -> dict[Split, list[Example]]
 
 @cache
 def _handwritten() -> tuple[tuple[Split, Example], ...]:
+    rng = random.Random(0)
     with HANDWRITTEN.open(encoding="utf-8", newline="") as file:
         return tuple(
-            (
-                cast(Split, entry["split"]),
-                Example(Reading.of(int(entry["yesterday"]), int(entry["today"])), entry["message"]),
-            )
+            (cast(Split, entry["split"]), _handwritten_row(entry, rng))
             for entry in csv.DictReader(file, delimiter="\t")
         )
+
+
+def _handwritten_row(entry: dict[str, str], rng: random.Random) -> Example:
+    """Give a hand-written message a scene in which it is true."""
+    reading, message = Reading.of(int(entry["yesterday"]), int(entry["today"])), entry["message"]
+    named = elements_in(message)
+    season = Season(entry["season"]) if entry["season"] else None
+    plain = season is None and named <= set(EVERYWHERE) and rng.random() < PLAIN_SHARE
+    return Example(reading, None if plain else random_scene(rng, season, named), message)
 
 
 def handwritten() -> dict[Split, list[Example]]:
@@ -79,27 +93,59 @@ def diverse(rows: int, seed: int) -> dict[Split, list[Example]]:
     held_out = {split: [row.reading for row in handwritten()[split]] for split in ("validation", "test")}
     taken = {reading for readings in held_out.values() for reading in readings}
     readings = _spread([reading for reading in usual_grid() if reading not in taken], rows, rng)
-    deck = _Deck(rng)
+    composer = _Composer(rng)
+    train = [composer.row(reading) for reading in readings]
+    own = [row for advice in own_advices() for row in composer.own_rows(advice, taken)]
     return {
-        "train": _compose_all(readings, deck, rng),
-        "validation": _compose_all(held_out["validation"], deck, rng),
-        "test": _compose_all(held_out["test"], deck, rng),
+        "train": rng.sample(train + own, len(train) + len(own)),
+        "validation": [composer.row(reading) for reading in held_out["validation"]],
+        "test": [composer.row(reading) for reading in held_out["test"]],
     }
 
 
-class _Deck:
-    """Deal activities like cards: within a band, none repeats before all others were dealt."""
+class _Composer:
+    """Compose rows that are all different."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._cards: dict[str, list[Activity]] = {}
+        self._seen: set[tuple[Reading, str]] = set()
 
-    def deal(self, reading: Reading) -> Activity:
-        activities = activities_for(reading)
-        cards = self._cards.setdefault(activities[0].band.name, [])
-        if not cards:
-            cards.extend(self._rng.sample(activities, len(activities)))
-        return cards.pop()
+    def row(self, reading: Reading) -> Example:
+        for _ in range(1000):
+            if example := self._compose(reading, random_prompt_scene(self._rng)):
+                return example
+        raise CorpusError(f"No new wording is left for {reading}.", "Ask for fewer rows.")
+
+    def own_rows(self, advice: Sentence, taken: set[Reading]) -> list[Example]:
+        """Compose rows with one of the operator's sentences, for readings and parks that it fits; fewer where few do.
+
+        Raises:
+            CorpusError: no message can be composed; the text gives the sentence's place, and why.
+        """
+        seasons = [Season(name) for name in sorted(advice.when.seasons)] or list(Season)
+        fitting = [one for one in usual_grid() if one not in taken and advice.when.holds(one, seasons[0])]
+        if not fitting:
+            raise CorpusError(
+                f"{advice.place}: {advice.text!r} fits no reading of the training set.", "Widen low, high or change."
+            )
+        found: list[Example] = []
+        for reading in (self._rng.choice(fitting) for _ in range(OWN_ROWS * 5)):
+            scene = random_scene(self._rng, self._rng.choice(seasons), [advice.element] if advice.element else [])
+            example = self._compose(reading, scene, advice)
+            found += [example] if example and len(found) < OWN_ROWS else []
+        if not found:
+            compose(fitting[0], random_scene(self._rng, seasons[0], filter(None, [advice.element])), self._rng, advice)
+        return found
+
+    def _compose(self, reading: Reading, scene: Scene | None, advice: Sentence | None = None) -> Example | None:
+        try:
+            message = compose(reading, scene, self._rng, advice)
+        except CorpusError:
+            return None
+        if (reading, message) in self._seen:
+            return None
+        self._seen.add((reading, message))
+        return Example(reading, scene, message)
 
 
 def _spread(readings: list[Reading], count: int, rng: random.Random) -> list[Reading]:
@@ -121,20 +167,6 @@ def _evenly(readings: list[Reading], count: int, rng: random.Random) -> list[Rea
         rounds = zip_longest(*rng.sample(list(by_today.values()), len(by_today)))
         picked += [reading for dealt in rounds for reading in dealt if reading]
     return picked[:count]
-
-
-def _compose_all(readings: list[Reading], deck: _Deck, rng: random.Random) -> list[Example]:
-    seen: Counter[tuple[Reading, str]] = Counter()
-    return [_new_row(reading, deck, rng, seen) for reading in readings]
-
-
-def _new_row(reading: Reading, deck: _Deck, rng: random.Random, seen: Counter[tuple[Reading, str]]) -> Example:
-    for _ in range(1000):
-        message = compose(reading, rng, deck.deal(reading))
-        seen[reading, message] += 1
-        if seen[reading, message] == 1:
-            return Example(reading, message)
-    raise CorpusError(f"No new wording is left for {reading}.", "Ask for fewer rows.")
 
 
 def all_examples(sets: dict[Split, list[Example]]) -> Iterator[tuple[Split, Example]]:

@@ -11,14 +11,16 @@ import typer
 
 from core.command_line import interrupt_on_sigterm
 from core.errors import SettingError
-from core.reading import usual_grid
+from core.problem import Words
 from core.sign import DEFAULT_SIGN, Sign
 from pipeline.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, console, new_app, run_app
 from pipeline.recipe import load_recipe
 
 app = new_app("Ask for every usual pair of temperatures, and score, judge or report the answers.")
 
-RoundsOption = Annotated[int, typer.Option("--rounds", min=1, help="Passes over the grid, each with its own seeds.")]
+RoundsOption = Annotated[
+    int, typer.Option("--rounds", min=1, help="Passes over the grid; five ask in every season and plainly.")
+]
 EveryOption = Annotated[int, typer.Option("--every", min=1, help="Ask only every Nth pair.")]
 
 
@@ -37,25 +39,26 @@ def grid(
     sign: Annotated[
         str, typer.Option(envvar="SIGNBOARD_SIGN", help="The sign to fit: COLUMNSxLINES in cells, or scroll.")
     ] = str(DEFAULT_SIGN),
+    words: Annotated[Words, typer.Option(help="How our client treats words not in the catalogue.")] = Words.STRICT,
     rounds: RoundsOption = 1,
     every: EveryOption = 1,
     only: Annotated[Way | None, typer.Option(help="One way of asking instead of both.")] = None,
     out: Annotated[Path | None, typer.Option(help="Also write scores and all answers as JSON.")] = None,
 ) -> None:
     """Ask a running server, raw and through our client; print a table."""
+    from data.scenes import cases
     from evaluation.ask import ask_client, ask_raw
     from evaluation.scores import score, table
 
     fits = Sign.parse(sign or str(DEFAULT_SIGN))
     if out:
         _check_writable(out)  # fail before minutes of requests, not after
-    readings = list(usual_grid())[::every]
-    server = (readings, url, model, api_key or "none")
+    server = (list(cases(rounds, every)), url, model, api_key or "none")
     answers = {}
     if only is not Way.CLIENT:
-        answers["raw"] = asyncio.run(ask_raw(*server, rounds=rounds))
+        answers["raw"] = asyncio.run(ask_raw(*server))
     if only is not Way.RAW:
-        answers["client"] = asyncio.run(ask_client(*server, rounds=rounds, sign=fits))
+        answers["client"] = asyncio.run(ask_client(*server, sign=fits, words=words))
     columns = {name: score(given, fits) for name, given in answers.items()}
     print(table(columns))
     if out:

@@ -16,6 +16,8 @@ def write_answers(path: Path, columns: dict[str, list[Answer]], sign: Sign) -> N
                 "column": name,
                 "yesterday": answer.reading.yesterday,
                 "today": answer.reading.today,
+                "season": answer.scene and answer.scene.season,
+                "elements": answer.scene and answer.scene.elements,
                 "text": answer.text,
                 "finish": answer.finish,
                 "tries": answer.tries,

@@ -42,6 +42,12 @@ PROBLEMS = {
     Problem.WARNING: "기상 특보 용어",
     Problem.UNFINISHED: "문장이 끝나지 않음",
     Problem.SENSE: "기온에 맞지 않음",
+    Problem.ABSENT: "공원에 없는 곳",
+    Problem.SEASON: "계절에 맞지 않음",
+    Problem.UNMEASURED: "측정하지 않은 것",
+    Problem.UNSAFE: "안전하지 않음",
+    Problem.UNKNOWN: "목록에 없는 낱말",
+    Problem.UNUSUAL: "조건 밖에서 쓰인 문장",
 }
 BAND_NAMES = {"hot": "더운 날", "warm": "따뜻한 날", "cool": "선선한 날", "cold": "추운 날", "freezing": "몹시 추운 날"}
 LABELS = {
@@ -52,9 +58,13 @@ LABELS = {
     "one_line": "한 줄 두 문장",
     "fits_temperature": "기온에 맞음",
     "fits_sign": "전광판에 들어감",
+    "absent": "공원에 없는 곳을 말함",
+    "unsafe": "더위·추위·급변에 안전하지 않음",
+    "untrue": "알 수 없는 것을 단정함",
+    "unknown": "목록에 없는 낱말이나 쓰임",
     "passes": "모든 검사 통과",
     "distinct": "서로 다른 문구",
-    "commonest_activity": "가장 흔한 활동의 비율",
+    "commonest_activity": "가장 흔한 둘째 문장의 비율",
     "distinct_2": "서로 다른 단어 쌍 (distinct-2)",
     "elements": "등장한 공원 시설",
     "mean_cells": "평균 너비, 칸",
@@ -139,8 +149,8 @@ def _rows(scores: dict[str, Scores], alike: dict[str, float]) -> list[dict[str, 
 
 def _band(name: str, answers: Sequence[Answer], sign: Sign) -> dict[str, Any]:
     mine = [answer for answer in answers if band_of(answer.reading.today).name == name]
-    wrong = [(answer, found) for answer in mine if (found := answer.problems(sign))]
-    good = [answer for answer in mine if not answer.problems(sign)]
+    wrong = [(answer, found) for answer in mine if (found := answer.contradictions(sign))]
+    good = [answer for answer in mine if not answer.contradictions(sign)]
     chosen = random.Random(1).sample(good, min(SAMPLES, len(good)))
     return {
         "name": BAND_NAMES[name],

@@ -26,7 +26,7 @@ def passed_share(answers: Sequence[Answer], sign: Sign) -> NDArray[np.float64]:
     for answer in answers:
         cell = answer.reading.today - low, answer.reading.yesterday - low
         asked[cell] += 1
-        passed[cell] += not answer.problems(sign)
+        passed[cell] += not answer.contradictions(sign)
     return np.divide(passed, asked, out=np.full_like(passed, np.nan), where=asked > 0)
 
 
@@ -66,10 +66,10 @@ def draw_losses(histories: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def draw_variety(columns: dict[str, list[Answer]]) -> str:
-    """Draw the share of the answers that have the N commonest activities; the lower the curve, the more variety."""
+    """Draw the share of the answers with the N commonest second sentences; the lower the curve, the more variety."""
 
     def draw(figure: Figure) -> None:
-        axes = _axes(figure, xlabel="N commonest activities", ylabel="share of the answers")
+        axes = _axes(figure, xlabel="N commonest second sentences", ylabel="share of the answers")
         for color, (name, answers) in zip(COLORS, columns.items(), strict=False):
             counts = Counter(split_sentences(answer.text)[-1] for answer in answers if answer.text)
             shares = np.cumsum([count for _, count in counts.most_common()]) / len(answers)

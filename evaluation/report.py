@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import StageError
-from core.reading import usual_grid
 from core.sign import Sign
 from data.build import build_data
+from data.scenes import cases
 from evaluation.ask import ask_client, ask_raw
 from evaluation.page import write_report
 from evaluation.scores import Answer
@@ -30,7 +30,7 @@ from pipeline.stage import run_stage
 from serve.launch import Variant
 from training.stages import run_dpo, run_import, run_sft
 
-FORMAT = 4  # of this stage, see run_stage
+FORMAT = 5  # of this stage, see run_stage
 COLUMNS = {
     Variant.BASE: "base",
     Variant.ADAPTER: "base + adapter",
@@ -108,12 +108,12 @@ def build_line(recipe: Recipe, stages: tuple[str, ...] = tuple(STAGES)) -> None:
 
 
 def _ask(recipe: Recipe, variant: Variant, rounds: int, every: int) -> dict[str, list[Answer]]:
-    readings, model = list(usual_grid())[::every], recipe.serve.model_name
+    asked, model = list(cases(rounds, every)), recipe.serve.model_name
     with served(recipe, variant) as url:
-        columns = {COLUMNS[variant]: asyncio.run(ask_raw(readings, url, model, "none", rounds=rounds))}
+        columns = {COLUMNS[variant]: asyncio.run(ask_raw(asked, url, model, "none"))}
         if variant is Variant.AWQ:
             sign = Sign.parse(recipe.verdict.sign)
-            columns[CLIENT] = asyncio.run(ask_client(readings, url, model, "none", rounds=rounds, sign=sign))
+            columns[CLIENT] = asyncio.run(ask_client(asked, url, model, "none", sign=sign, words=recipe.serve.words))
     return columns
 
 

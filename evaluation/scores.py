@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from core.checks import check_answer
-from core.problem import Finding, Problem
+from core.park import Scene
+from core.problem import UNLISTED, Finding, Problem, Words, rejecting
 from core.reading import Reading
-from core.sense import elements_in
 from core.sign import DEFAULT_SIGN, Sign, cells, split_sentences
+from core.truth import elements_in
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer to a reading: text, finish reason, number of samples (0: none passed), seed of the request."""
+    """One answer: reading and scene, text, finish reason, number of samples (0: none passed), round of the request."""
 
     reading: Reading
+    scene: Scene | None
     text: str
     finish: str
     tries: int
@@ -25,7 +27,11 @@ class Answer:
 
     def problems(self, sign: Sign = DEFAULT_SIGN) -> list[Finding]:
         """Return its problems; being cut off is one too."""
-        return check_answer(self.text, self.finish, self.reading, sign)
+        return check_answer(self.text, self.finish, self.reading, self.scene, sign)
+
+    def contradictions(self, sign: Sign = DEFAULT_SIGN) -> list[Finding]:
+        """Return the problems that are more than unknown words."""
+        return rejecting(self.problems(sign), Words.OPEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,10 @@ class Scores:
     one_line: float
     fits_temperature: float
     fits_sign: float  # room for it, and only characters that the sign shows
+    absent: float  # names what is not in the park
+    unsafe: float  # no help where heat or cold is dangerous, or after a sudden change
+    untrue: float  # asserts what nobody measured, or another season
+    unknown: float  # has a word, or a use of a sentence, that the catalogue lacks; alone it fails no check
     passes: float  # every check
     distinct: float  # different messages, share of one round over the grid (the mean over seeds)
     commonest_activity: float
@@ -59,9 +69,13 @@ ROWS = (
     ("one_line", "one line, two sentences", ".2%"),
     ("fits_temperature", "fits the temperature", ".2%"),
     ("fits_sign", "fits the sign", ".2%"),
+    ("absent", "names what is not in the park", ".2%"),
+    ("unsafe", "unsafe in heat, cold or sudden change", ".2%"),
+    ("untrue", "asserts what nobody knows", ".2%"),
+    ("unknown", "word or use not in the catalogue", ".2%"),
     ("passes", "passes every check", ".2%"),
     ("distinct", "distinct messages", ".2%"),
-    ("commonest_activity", "commonest activity's share", ".2%"),
+    ("commonest_activity", "commonest second sentence's share", ".2%"),
     ("distinct_2", "distinct word pairs (distinct-2)", ".2%"),
     ("elements", "park elements seen", "d"),
     ("mean_cells", "mean width, cells", ".1f"),
@@ -79,7 +93,11 @@ FORBIDS = {
     "fits_temperature": {Problem.EMPTY, Problem.SENSE},
     "fits_sign": SIGN,
     "stopped": {Problem.UNFINISHED},
-    "passes": set(Problem),
+    "absent": {Problem.ABSENT},
+    "unsafe": {Problem.UNSAFE},
+    "untrue": {Problem.UNMEASURED, Problem.SEASON},
+    "unknown": set(UNLISTED),
+    "passes": set(Problem) - UNLISTED,
 }
 
 
@@ -93,14 +111,21 @@ def score(answers: Sequence[Answer], sign: Sign = DEFAULT_SIGN) -> Scores:
     def clean(key: str) -> float:
         return sum(not found & FORBIDS[key] for found in problems) / total
 
+    def having(key: str) -> float:
+        return sum(bool(found & FORBIDS[key]) for found in problems) / total
+
     return Scores(
         answers=total,
         right=clean("right"),
-        labels=sum(bool(found & FORBIDS["labels"]) for found in problems) / total,
+        labels=having("labels"),
         stopped=clean("stopped"),
         one_line=clean("one_line"),
         fits_temperature=clean("fits_temperature"),
         fits_sign=clean("fits_sign"),
+        absent=having("absent"),
+        unsafe=having("unsafe"),
+        untrue=having("untrue"),
+        unknown=having("unknown"),
         passes=clean("passes"),
         distinct=_per_round(answers, _distinct),
         commonest_activity=max(activities.values(), default=0) / total,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import VerdictError
-from core.reading import usual_grid
 from core.sign import Sign
+from data.scenes import cases
 from evaluation.answers import write_answers
 from evaluation.ask import ask_raw
 from evaluation.scores import FORBIDS, ROWS, Answer, score, wrong_in
@@ -27,7 +27,7 @@ from pipeline.stage import run_stage
 from pipeline.verdict import VERDICT
 from serve.launch import Variant
 
-FORMAT = 4  # of this stage, see run_stage
+FORMAT = 5  # of this stage, see run_stage
 NAMED = 5  # answers that an error names, for each criterion
 
 
@@ -50,6 +50,9 @@ CRITERIA = {
     "distinct": Bound.AT_LEAST,
     "elements": Bound.AT_LEAST,
     "labels": Bound.AT_MOST,
+    "absent": Bound.AT_MOST,
+    "unsafe": Bound.AT_MOST,
+    "untrue": Bound.AT_MOST,
     "commonest_activity": Bound.AT_MOST,
     "loss_ratio": Bound.AT_MOST,
     "foreign_calibration": Bound.AT_MOST,
@@ -80,7 +83,7 @@ def run_verdict(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]
 
     def fill(folder: Path) -> dict[str, Any]:
         with served(recipe, Variant.AWQ) as url:
-            asked = ask_raw(list(usual_grid()), url, recipe.serve.model_name, "none", rounds=recipe.verdict.rounds)
+            asked = ask_raw(list(cases(recipe.verdict.rounds)), url, recipe.serve.model_name, "none")
             answers = asyncio.run(asked)
         criteria = judge(answers, recipe.verdict, read_manifest(recipe.folder / "awq"))
         write_answers(folder / "answers.jsonl", {"awq": answers}, Sign.parse(recipe.verdict.sign))
@@ -148,8 +151,13 @@ def refuse_failed(recipe: Recipe) -> None:
 def _examples(criteria: list[Criterion], answers: list[Answer], thresholds: VerdictSection) -> list[str]:
     sign = Sign.parse(thresholds.sign)
     return [
-        f"{criterion.label}: {answer.reading.yesterday} → {answer.reading.today} °C: {answer.text!r}"
+        f"{criterion.label}: {_told(answer)}: {answer.text!r}"
         for criterion in criteria
         if not criterion.passed and criterion.key in FORBIDS
         for answer in wrong_in(answers, criterion.key, sign)[:NAMED]
     ]
+
+
+def _told(answer: Answer) -> str:
+    scene = f"{answer.scene.season}, {', '.join(answer.scene.elements)}" if answer.scene else "plain prompt"
+    return f"{answer.reading.yesterday} → {answer.reading.today} °C, {scene}"

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from core.command_line import exit_code_of, print_version
+from core.problem import Words
 from gateway.keys import KeyScope, new_key
 from gateway.settings import read_gateway_settings
 
@@ -36,11 +37,14 @@ def run(
     model_name: Annotated[
         str | None, typer.Option(help="The name under which vLLM serves the model (SIGNBOARD_GATEWAY_MODEL_NAME).")
     ] = None,
+    words: Annotated[
+        Words | None, typer.Option(help="Words that the catalogue does not have (SIGNBOARD_GATEWAY_WORDS; strict).")
+    ] = None,
 ) -> None:
     """Run the gateway in front of a vLLM that runs elsewhere, until SIGTERM or Ctrl-C."""
     from gateway.server import run_gateway
 
-    run_gateway(read_gateway_settings(host=host, port=port, model_url=model_url, model_name=model_name))
+    run_gateway(read_gateway_settings(host=host, port=port, model_url=model_url, model_name=model_name, words=words))
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,31 +20,30 @@ from starlette.responses import Response
 from core import __version__
 from core.errors import SignboardError
 from core.reading import Reading
-from gateway.api import BatchIn, BatchOut, BoardId, HealthOut, MessageOut, ReadingIn
-from gateway.boards import Boards, BoardView, Shown, TooManyBoards
+from gateway.api import BatchIn, BatchOut, BoardId, HealthOut, MessageOut, ParkOut, ReadingIn
+from gateway.boards import Boards, BoardView, NotShown, Shown, TooManyBoards
 from gateway.keys import Key, KeyScope
 from gateway.log import LOG
 from gateway.metrics import Metrics
 from gateway.middleware import GatewayMiddleware, Rates, request_id
 from gateway.overload import Breaker, Queue
+from gateway.parks import Parks, today_in
 from gateway.passthrough import Passthrough
 from gateway.problems import KINDS, ProblemError, documented, problem_of
 from gateway.settings import WATCHERS, GatewaySettings
-from gateway.writer import Health, Writer, new_client, ping
+from gateway.writer import Asked, Health, Writer, new_client, ping
 
 PAGE = Path(__file__).parent / "page"
 REFUSED = ("no_key", "no_scope", "too_slow", "too_large", "too_many", "wrong_host")  # by the middleware
 ALWAYS = (*REFUSED, "bad_input", "not_found", "wrong_method")
 ASKING = ("model_down", "busy", "deadline")
-WRITING = ("bad_reading", "too_many_boards", "no_message", "model_down", "busy", "deadline")
+WRITING = ("bad_reading", "bad_park", "too_many_boards", "no_message", "model_down", "busy", "deadline")
 
 
 def create_app(settings: GatewaySettings) -> FastAPI:
     """Return the gateway as an ASGI app."""
     metrics, rates = Metrics(), Rates(settings.rate_limit)
-    boards = Boards(
-        settings.parsed_sign, settings.max_age, settings.timezone, settings.boards, ai_mark=settings.ai_mark
-    )
+    boards = Boards(settings.parsed_sign, settings.max_age, settings.boards, ai_mark=settings.ai_mark)
     app = FastAPIOffline(
         title="Signboard",
         version=__version__,
@@ -130,13 +130,20 @@ API = [*BOARD, Depends(_known_query)]
 
 
 def _add_messages(app: FastAPI, settings: GatewaySettings) -> None:
-    sign = settings.parsed_sign  # once, not for every message
+    parks = Parks(settings.parks, settings.park, settings.parsed_sign, settings.timezone)
 
     async def write(request: Request, asked: ReadingIn) -> MessageOut:
         writer: Writer = request.app.state.writer
         reading = Reading.of(asked.yesterday_temp, asked.today_temp)
-        written = await writer.write(reading, asked.board, asked.temperature, request_id.get())
-        return MessageOut.of(written, asked.board, sign, request_id.get())
+        park = parks.find(asked.park)
+        today = today_in(park)
+        scene = park.scene(asked.date or today)
+        shows = asked.date in (None, today)  # a board shows today's messages only
+        wanted = Asked(reading, scene, park, asked.temperature)
+        written = await writer.write(wanted, asked.board if shows else None, request_id.get())
+        if asked.board and not shows:
+            written = replace(written, not_shown=NotShown.OTHER_DAY)
+        return MessageOut.of(written, asked.board, scene, park.sign, request_id.get())
 
     @app.get("/health", responses=documented("model_down"))
     async def health(request: Request) -> HealthOut:
@@ -148,6 +155,21 @@ def _add_messages(app: FastAPI, settings: GatewaySettings) -> None:
     async def generate(asked: ReadingIn, request: Request) -> MessageOut:
         """Write one message."""
         return await write(request, asked)
+
+    @app.get("/parks", dependencies=API)
+    async def all_parks() -> list[ParkOut]:
+        """The parks that a request may name, each as the model is told of it today."""
+        return [
+            ParkOut(
+                park=name,
+                name=park.name,
+                season=(scene := park.scene(today_in(park))).season,
+                elements=list(scene.elements),
+                sign=str(park.sign),
+                timezone=park.timezone,
+            )
+            for name, park in parks.all().items()
+        ]
 
     @app.post("/generate/batch", dependencies=API, responses=documented(*ALWAYS, *WRITING))
     async def batch(asked: BatchIn, request: Request) -> BatchOut:

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel
 
 from clients import SignMessage
+from core.park import Park
+from core.season import Season
 from core.sign import Sign
 from gateway.settings import HISTORY
 
@@ -23,6 +25,8 @@ class Shown(BaseModel):
     generated_text: str
     yesterday_temp: int
     today_temp: int
+    season: Season | None  # what the model was told besides; null: nothing
+    elements: list[str]
     written_at: datetime
     tries: int
     generation_time: float
@@ -51,6 +55,7 @@ class NotShown(StrEnum):
 
     OLDER = "it already shows the message of a newer reading"
     STALE = "the reading's day is over"
+    OTHER_DAY = "it was written for another date than today's"
     NO_ROOM = "too many other boards show something"
 
 
@@ -61,6 +66,7 @@ class Ticket:
     number: int
     arrived: datetime
     arrived_at: float  # monotonic seconds
+    park: Park
 
 
 @dataclass
@@ -73,6 +79,7 @@ class Board:
     blank_at: datetime | None = None
     stale_at: float = 0.0  # monotonic seconds
     displayed: int = 0  # number of the reading behind the message
+    sign: Sign | None = None  # of the park that the message was written for
     history: deque[Shown] = field(default_factory=lambda: deque(maxlen=HISTORY))
 
 
@@ -89,9 +96,8 @@ class Boards:
     """All boards.
 
     Args:
-        sign: how a message is laid out.
+        sign: of a board that never showed anything; a message is laid out for its park's sign.
         max_age: seconds until a message is stale.
-        timezone: every board goes blank at its midnight.
         limit: the most boards to remember.
         ai_mark: whether the page says that an AI wrote the message.
         now: the wall clock, in UTC. It may step, in either direction.
@@ -102,7 +108,6 @@ class Boards:
         self,
         sign: Sign,
         max_age: float,
-        timezone: str,
         limit: int,
         ai_mark: bool,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -110,7 +115,6 @@ class Boards:
     ) -> None:
         self._sign = sign
         self._max_age = timedelta(seconds=max_age)
-        self._zone = ZoneInfo(timezone)
         self._limit = limit
         self._ai_mark = ai_mark
         self._now = now
@@ -127,7 +131,7 @@ class Boards:
         """The number of open event streams."""
         return len(self._watchers)
 
-    def ticket(self, board: str) -> Ticket:
+    def ticket(self, board: str, park: Park) -> Ticket:
         """Number a reading for a board, so that an older reading's late message never replaces its message.
 
         Raises:
@@ -135,12 +139,12 @@ class Boards:
         """
         if board not in self._boards and len(self._boards) >= self._limit and self._find_blank() is None:
             raise TooManyBoards
-        return Ticket(next(self._numbers), self._now(), self._monotonic())
+        return Ticket(next(self._numbers), self._now(), self._monotonic(), park)
 
     def show(self, board: str, ticket: Ticket, message: SignMessage) -> NotShown | None:
         """Put a checked message on a board; return why it is not shown, or None if it is."""
         written, at = self._now(), self._monotonic()
-        midnight = self._midnight(ticket.arrived)
+        midnight = _midnight(ticket.arrived, ZoneInfo(ticket.park.timezone))
         blank_at = min(written + self._max_age, midnight)
         # The same limits by the clock that never steps: the wall clock may be set back, past midnight even.
         day_ends = ticket.arrived_at + (midnight - ticket.arrived).total_seconds()
@@ -156,12 +160,15 @@ class Boards:
             generated_text=message.text,
             yesterday_temp=message.reading.yesterday,
             today_temp=message.reading.today,
+            season=message.scene.season if message.scene else None,
+            elements=list(message.scene.elements) if message.scene else [],
             written_at=written,
             tries=message.tries,
             generation_time=round(message.seconds, 4),
         )
         state.history.appendleft(state.shown)
         state.displayed = ticket.number
+        state.sign = ticket.park.sign
         state.shown_at = at
         state.blank_at = blank_at
         state.stale_at = stale_at
@@ -204,15 +211,16 @@ class Boards:
     def _view(self, state: Board) -> BoardView:
         left = self._seconds_left(state)
         shown = state.shown if left > 0 else None
+        sign = state.sign or self._sign
         return BoardView(
             board=state.id,
             message=shown,
             age=max(0.0, self._monotonic() - state.shown_at) if shown else None,
             blank_at=self._blank_at(state) if shown else None,
             seconds_left=left if shown else None,
-            pages=self._sign.pages(shown.generated_text) if shown else [],
-            columns=self._sign.columns,
-            lines=self._sign.lines,
+            pages=sign.pages(shown.generated_text) if shown else [],
+            columns=sign.columns,
+            lines=sign.lines,
             ai_mark=self._ai_mark,
         )
 
@@ -248,6 +256,7 @@ class Boards:
     def _find_blank(self) -> str | None:
         return next((state.id for state in self._boards.values() if state.shown is None), None)
 
-    def _midnight(self, moment: datetime) -> datetime:
-        local = moment.astimezone(self._zone)
-        return (local + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)
+
+def _midnight(moment: datetime, zone: ZoneInfo) -> datetime:
+    local = moment.astimezone(zone)
+    return (local + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0).astimezone(UTC)

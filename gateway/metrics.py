@@ -25,6 +25,10 @@ class Metrics:
             "signboard_rejected_samples", "Why samples were rejected.", ["problem"], registry=self.registry
         )
 
+        self._unknown = Counter(
+            "signboard_unknown_words", "Messages with words that the catalogue does not have.", registry=self.registry
+        )
+
     def gauge(self, name: str, text: str, read: Any) -> None:
         """Add a gauge whose value is read at every scrape."""
         Gauge(name, text, registry=self.registry).set_function(read)
@@ -37,6 +41,7 @@ class Metrics:
     def message(self, message: SignMessage) -> None:
         """Count the samples of a message."""
         self._samples.labels("passed").inc()
+        self._unknown.inc(bool(message.unknown))
         self._reject(message.rejected)
 
     def no_message(self, rejected: tuple[Any, ...]) -> None:

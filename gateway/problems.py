@@ -6,7 +6,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from core.errors import MessageError, ReadingError, ServerTimeout, ServiceError, SignboardError
+from core.errors import MessageError, ParkError, ReadingError, ServerTimeout, ServiceError, SignboardError
 from gateway.overload import Busy, ModelDown
 
 MEDIA_TYPE = "application/problem+json"
@@ -18,6 +18,7 @@ RETRY_AFTER = 2  # seconds, where nothing better is known
 KINDS: dict[str, tuple[int, str, str]] = {
     "bad_input": (422, "요청 형식이 올바르지 않습니다", "The request cannot be used"),
     "bad_reading": (422, "기온 값이 올바르지 않습니다", "A temperature cannot be used"),
+    "bad_park": (422, "공원 정보를 쓸 수 없습니다", "The park cannot be used"),
     "too_many_boards": (422, "전광판을 더 추가할 수 없습니다", "There are too many boards"),
     "unsupported": (400, "지원하지 않는 요청 항목입니다", "The request asks for an unsupported feature"),
     "no_key": (401, "API 키가 없거나 맞지 않습니다", "The API key is missing or wrong"),
@@ -106,6 +107,7 @@ def problem_of(error: BaseException) -> ProblemError:
     detail = error.what if isinstance(error, SignboardError) else ""
     kinds: tuple[tuple[type[BaseException], str], ...] = (
         (ReadingError, "bad_reading"),
+        (ParkError, "bad_park"),
         (Busy, "busy"),
         (ModelDown, "model_down"),
         (ServerTimeout, "deadline"),

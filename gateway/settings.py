@@ -1,6 +1,7 @@
 """The gateway's settings: environment or `.env`, prefix SIGNBOARD_GATEWAY_ (except SIGNBOARD_SIGN)."""
 
 import os
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -9,6 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingError
+from core.problem import Words
 from core.sign import Sign
 from gateway.keys import Key, parse_keys
 
@@ -54,6 +56,9 @@ class GatewaySettings(BaseSettings):
     probe_seconds: float = Field(default=1, gt=0)  # between probes of a model that is down
     health_seconds: float = Field(default=2, ge=0)  # for which a result of /health is cached
 
+    parks: Path = Path("parks")  # the folder with one YAML file for each park
+    park: str = "default"  # the park of requests that name none
+    words: Words = Words.STRICT  # words that the catalogue does not have: strict rejects, open shows them
     sign: str = Field(default="20x2", validation_alias="SIGNBOARD_SIGN")
     max_age: float = Field(default=6 * 3600, gt=0)  # seconds until a message is stale
     timezone: str = "Asia/Seoul"  # at its midnight "yesterday" changes, so every board goes blank

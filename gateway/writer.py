@@ -8,13 +8,25 @@ import openai
 
 from clients import AsyncSignboardClient, SignMessage
 from core.errors import MessageError, ServerTimeout, ServerUnavailable, ServiceError, SignboardError
+from core.park import Park, Scene
 from core.reading import Reading
 from gateway.boards import Boards, NotShown, Ticket
 from gateway.metrics import Metrics
 from gateway.overload import Breaker, Queue
 from gateway.settings import PING_SECONDS, GatewaySettings
 
-Twin = tuple[str, Reading, float | None]  # board, reading, sampling temperature
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a message is asked for; `temperature` is the sampling temperature, None the checkpoint's own."""
+
+    reading: Reading
+    scene: Scene
+    park: Park
+    temperature: float | None = None
+
+
+Twin = tuple[str, Asked]  # board, and what it asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,7 @@ def new_client(settings: GatewaySettings) -> AsyncSignboardClient:
         deadline=settings.deadline,
         patience=settings.deadline / 3,  # or a dead connection would hold its slot until the deadline
         fingerprint=settings.fingerprint,
-        sign=settings.parsed_sign,
+        words=settings.words,
         http_client=openai.DefaultAioHttpClient(trust_env=False),
     )
 
@@ -120,7 +132,7 @@ class Writer:
         """Wait until the running requests end."""
         await asyncio.gather(*(pending.task for pending in self._pending.values()), return_exceptions=True)
 
-    async def write(self, reading: Reading, board: str | None, temperature: float | None, request_id: str) -> Written:
+    async def write(self, asked: Asked, board: str | None, request_id: str) -> Written:
         """Return a checked message, and show it if a board is named.
 
         Raises:
@@ -129,9 +141,9 @@ class Writer:
             TooManyBoards: the board is new and there is no room.
         """
         if board is None:
-            return Written(await self._ask(reading, temperature, request_id))
-        twin = (board, reading, temperature)
-        ticket = self._boards.ticket(board)
+            return Written(await self._ask(asked, request_id))
+        twin = (board, asked)
+        ticket = self._boards.ticket(board, asked.park)
         if twin in self._pending:
             self._pending[twin].ticket = ticket
         else:
@@ -141,11 +153,11 @@ class Writer:
         return await asyncio.shield(self._pending[twin].task)
 
     async def _ask_and_show(self, twin: Twin, request_id: str) -> Written:
-        board, reading, temperature = twin
-        message = await self._ask(reading, temperature, request_id)
+        board, asked = twin
+        message = await self._ask(asked, request_id)
         return Written(message, self._boards.show(board, self._pending[twin].ticket, message))
 
-    async def _ask(self, reading: Reading, temperature: float | None, request_id: str) -> SignMessage:
+    async def _ask(self, asked: Asked, request_id: str) -> SignMessage:
         end = time.monotonic() + self._deadline
         self._breaker.refuse()
         async with self._queue.turn(self._deadline):
@@ -156,9 +168,11 @@ class Writer:
             async with self._breaker.guard(ServiceError if left > self._deadline / 2 else ServerUnavailable):
                 try:
                     message = await self._client.say(
-                        reading.yesterday,
-                        reading.today,
-                        temperature=temperature,
+                        asked.reading.yesterday,
+                        asked.reading.today,
+                        scene=asked.scene,
+                        sign=asked.park.sign,
+                        temperature=asked.temperature,
                         deadline=left,
                         request_id=request_id,
                     )

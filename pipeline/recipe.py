@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from core.errors import RecipeError, SettingError
+from core.problem import Words
 from core.sign import DEFAULT_SIGN, Sign
 
 DEFAULT_RECIPE = Path("recipes/nano.yaml")
@@ -125,9 +126,12 @@ class VerdictSection(Section):
     labels: float = Field(default=0.0, ge=0, le=1)  # labels or markers, at most
     stopped: float = Field(default=1.0, ge=0, le=1)  # ended by the end-of-turn token, at least
     fits_temperature: float = Field(default=0.998, ge=0, le=1)  # at least
+    absent: float = Field(default=0.005, ge=0, le=1)  # names what is not in the park, at most
+    unsafe: float = Field(default=0.0, ge=0, le=1)  # in heat, cold or after a sudden change, at most
+    untrue: float = Field(default=0.001, ge=0, le=1)  # asserts what nobody measured, or another season, at most
     fits_sign: float = Field(default=0.995, ge=0, le=1)  # at least
-    distinct: float = Field(default=0.9, ge=0, le=1)  # different messages in one round, at least
-    commonest_activity: float = Field(default=0.04, ge=0, le=1)  # its share, at most
+    distinct: float = Field(default=0.95, ge=0, le=1)  # different messages in one round, at least
+    commonest_activity: float = Field(default=0.01, ge=0, le=1)  # the commonest second sentence's share, at most
     elements: int = Field(default=15, ge=0)  # park elements seen, at least
     loss_ratio: float = Field(default=1.02, ge=1)  # held-out loss, AWQ / merged, at most
 
@@ -144,6 +148,7 @@ class ServeSection(Section):
     """vLLM."""
 
     model_name: str = "signboard"
+    words: Words = Words.STRICT  # words that the catalogue does not have: strict rejects, open shows them
     max_model_len: int = Field(default=512, ge=128)  # tokens, prompt and message
     max_num_seqs: int = Field(default=32, ge=1)  # messages decoded at once
     kv_cache_gib: float = Field(default=1, gt=0)  # CPU only

@@ -13,6 +13,7 @@ from rich.markup import escape
 from core.command_line import interrupt_on_sigterm
 from core.errors import ServiceError
 from core.ports import check_port
+from gateway.parks import Parks
 from gateway.settings import read_gateway_settings
 from pipeline.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app, run_app
 from pipeline.manifest import read_manifest
@@ -136,6 +137,8 @@ def stack(
     wanted = Wanted.read(recipe, overrides, None, port, variant, verify, allow_failed_verdict)
     settings = read_gateway_settings(model_name=wanted.recipe.serve.model_name)
     check_port(settings.host, settings.port)
+    # A wrong file is found now, not when vLLM has started.
+    Parks(settings.parks, settings.park, settings.parsed_sign, settings.timezone)
     gateway = None
 
     def on_wait(_seconds: float, _line: str) -> None:
@@ -144,7 +147,7 @@ def stack(
 
     ready = prepare(wanted.recipe, wanted.settings, wanted.variant, full=wanted.full, on_wait=on_wait)
     log = wanted.recipe.folder / f"gateway-{settings.port}.log"
-    gateway = GatewayProcess(settings, ready.server.url, wanted.recipe.serve.model_name, log)
+    gateway = GatewayProcess(settings, ready.server.url, wanted.recipe.serve, log)
     _show_note(ready)
     console.print(
         f"vLLM starts on {ready.checkpoint}, log: {ready.server.log}\ngateway: {gateway.url}, log: {gateway.log}"

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from core.errors import ServiceError
 from gateway.settings import GatewaySettings
+from pipeline.recipe import ServeSection
 from serve.process import ModelServer, end_with_parent
 
 DEATHS = 5  # this many ends within WITHIN seconds end the supervision
@@ -26,11 +27,11 @@ class GatewayProcess:
     Args:
         settings: the gateway's; its host and port are passed on.
         model_url: vLLM's address, ending in /v1.
-        model_name: the name under which vLLM serves the model.
+        serve: the recipe's section: the model's name, and how new words are treated.
         log: its output; the previous gateway's output is kept as `.log.1`.
     """
 
-    def __init__(self, settings: GatewaySettings, model_url: str, model_name: str, log: Path) -> None:
+    def __init__(self, settings: GatewaySettings, model_url: str, serve: ServeSection, log: Path) -> None:
         self.url = f"http://{settings.host}:{settings.port}"
         self.log = log
         self._command = [
@@ -41,7 +42,8 @@ class GatewayProcess:
             f"--host={settings.host}",
             f"--port={settings.port}",
             f"--model-url={model_url}",
-            f"--model-name={model_name}",
+            f"--model-name={serve.model_name}",
+            f"--words={serve.words}",
         ]
         self._grace = settings.deadline + 5
         self._process: subprocess.Popen[bytes] | None = None

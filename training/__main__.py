@@ -63,12 +63,16 @@ def base_command(
     seed: Annotated[int, typer.Option(help="Seed of the corpus, the weights and the order.")] = 11,
     terse_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the first phase.")] = None,
     mixed_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the second phase.")] = None,
+    message_steps: Annotated[int | None, typer.Option(min=1, help="Steps of a last phase, mostly on messages.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Go on with this checkpoint of the command, for --message-steps only.")
+    ] = None,
 ) -> None:
     """Train the nano base from scratch and write it in KORMo layout with its model card."""
     from training.nano.export import make_base
 
-    steps = {"terse_steps": terse_steps, "mixed_steps": mixed_steps}
-    make_base(target, seed, {key: value for key, value in steps.items() if value is not None})
+    steps = {"terse_steps": terse_steps, "mixed_steps": mixed_steps, "message_steps": message_steps}
+    make_base(target, seed, {key: value for key, value in steps.items() if value is not None}, start)
 
 
 if __name__ == "__main__":

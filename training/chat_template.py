@@ -35,7 +35,7 @@ TEMPLATE_FILE = "chat_template.jinja"
 VARYING = re.compile(r"\bstrftime_now\b|\|\s*random\b|\blipsum\b")
 CODE = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
 COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
-PROBES = (GOLDEN, Reading(-12, -3), Reading(7, 7))
+PROBES = (GOLDEN, (Reading(-12, -3), None), (Reading(7, 7), None))
 
 
 def configure_chat_template(folder: Path, chat_format: Literal["own", "chatml"]) -> dict[str, Any]:
@@ -66,9 +66,9 @@ def prove_template(folder: Path) -> None:
             f"The chat template in {folder} uses {varying[0].strip()}: its prompt would be another one tomorrow.",
             f"Write a fixed text in its place. {advice}",
         )
-    for reading in PROBES:
+    for case in PROBES:
         answer = {"role": "assistant", "content": "어제보다 10도 올라 따뜻합니다."}
-        row: dict[str, Any] = {"prompt": build_messages(reading), "completion": [answer]}
+        row: dict[str, Any] = {"prompt": build_messages(*case), "completion": [answer]}
         try:
             row_ids(tokenizer, row)
         except (TemplateError, TypeError, KeyError, ValueError) as error:
@@ -120,7 +120,7 @@ def _start_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     """Return the special token with which the base's own template begins a turn; its end of turn if there is none."""
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     try:
-        ids = prompt_ids(tokenizer, build_messages(GOLDEN))
+        ids = prompt_ids(tokenizer, build_messages(*GOLDEN))
     except TemplateError:  # it is replaced anyway
         return int(tokenizer.eos_token_id)
     return next((token for token in ids if token in special - {tokenizer.bos_token_id}), tokenizer.eos_token_id)

@@ -57,7 +57,7 @@ def row_ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> tuple[li
 
 def prompt_record(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> dict[str, Any]:
     """Return a record of the golden prompt's and the rows' tokens: equal records mean equal prompts."""
-    messages = build_messages(GOLDEN)
+    messages = build_messages(*GOLDEN)
     ids = prompt_ids(tokenizer, messages)
     return {
         "version": PROMPT_VERSION,

@@ -54,7 +54,7 @@ def check_prompt(url: str, source: Path) -> None:
     Raises:
         PromptMismatch: the server's ids differ from those that the model was trained on.
     """
-    messages = build_messages(GOLDEN)
+    messages = build_messages(*GOLDEN)
     with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
         text = client.post("/apply-template", json={"messages": messages}).json()["prompt"]
         ids = client.post("/tokenize", json={"content": text, "parse_special": True}).json()["tokens"]

@@ -82,7 +82,9 @@ async function write(event) {
     const answer = await fetch(`${HOME}generate/temperature`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ yesterday_temp: yesterday, today_temp: today, board: $("show").checked ? BOARD : null }),
+      body: JSON.stringify({
+        yesterday_temp: yesterday, today_temp: today, park: $("park").value || null, board: $("show").checked ? BOARD : null,
+      }),
     });
     const body = await answer.json();
     if (!answer.ok) throw new Error(language === "ko" ? body.title : body.title_en);
@@ -125,6 +127,14 @@ async function lookAtModel() {
   showState(!answer ? "lost" : answer.ok ? "ready" : "down");
 }
 
+// A choice only where there is one: most gateways know one park.
+async function offerParks() {
+  const answer = await ask("parks");
+  if (!answer || !answer.ok || answer.body.length < 2) return;
+  $("park").append(new Option("", ""), ...answer.body.map((park) => new Option(park.name, park.park)));
+  $("park-label").hidden = false;
+}
+
 // Returns null if no answer came, or only half of one: the gateway may go away at any moment.
 async function ask(path) {
   const stop = typeof AbortController === "undefined" ? null : new AbortController();
@@ -151,6 +161,7 @@ $("language").addEventListener("click", () => {
   showHistory();
 });
 speak();
+offerParks();
 setInterval(blankIfStale, 1000);
 repeat(look, LOOK);
 repeat(lookAtModel, HEALTH);

@@ -1,7 +1,7 @@
 // The page's texts, in both languages.
 export const TEXTS = {
   ko: {
-    title: "공원 전광판", now: "표출 중", aiMark: "AI 작성", try: "문구 시험", yesterday: "어제 기온", today: "오늘 기온",
+    title: "공원 전광판", now: "표출 중", aiMark: "AI 작성", try: "문구 시험", yesterday: "어제 기온", today: "오늘 기온", park: "공원",
     show: "전광판에도 표출", write: "문구 생성", writing: "생성 중…", last: "최근 문구 50개", time: "시각", change: "어제 → 오늘",
     text: "문구", tries: "시도 횟수", seconds: "소요(초)", blank: "표출 중인 문구가 없습니다.", board: "전광판", other: "English",
     ready: "모델 준비됨", down: "모델이 응답하지 않습니다", lost: "게이트웨이와 연결이 끊겼습니다. 다시 연결하는 중…",
@@ -9,7 +9,7 @@ export const TEXTS = {
   },
   en: {
     title: "Park signboard", now: "On the board now", aiMark: "Written by AI", try: "Try a message", yesterday: "Yesterday",
-    today: "Today", show: "Show it on the board too", write: "Write a message", writing: "Writing…", last: "The last 50 messages",
+    today: "Today", park: "Park", show: "Show it on the board too", write: "Write a message", writing: "Writing…", last: "The last 50 messages",
     time: "Time", change: "Yesterday → today", text: "Message", tries: "Tries", seconds: "Seconds", blank: "The board is blank.",
     board: "board", other: "한국어", ready: "Model ready", down: "The model does not answer",
     lost: "The gateway is gone. Connecting again…", connecting: "Connecting…", until: "shown until", failed: "No message came",

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.scripted_server import GOOD
 from core.errors import RecipeError, StageError
 from core.reading import Reading
 from data.preferences import Pair
@@ -92,7 +93,7 @@ def test_it_is_skipped_unless_enabled() -> None:
 
 def test_other_tokens_than_the_templates_are_rejected() -> None:
     tokenizer = load_tokenizer(NANO)
-    pair = Pair(Reading(10, 20), "어제보다 10도 올라 화창합니다. 벤치에서 여유를 즐기세요.", "출력: 네.", "label")
+    pair = Pair(Reading(10, 20), None, GOOD, "출력: 네.", "label")
     talk = pair.as_conversation()
     row: dict[str, Any] = {}
     for side in ("chosen", "rejected"):

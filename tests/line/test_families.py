@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 
 from core.ports import free_port
 from core.prompt import SYSTEM_PROMPT, build_messages
-from core.reading import usual_grid
+from data.scenes import cases
 from data.sets import handwritten
 from evaluation.ask import ask_raw
 from evaluation.scores import score
@@ -75,7 +75,7 @@ def test_training_tokens_are_serving_tokens(family: Family) -> None:
     trained = load_tokenizer(family.folder / "base")
     for row in HELD_OUT:
         ids, prompt = row_ids(trained, row.as_conversation())
-        messages = build_messages(row.reading)
+        messages = build_messages(row.reading, row.scene)
         answer = family.ask("v1/chat/completions", messages=messages, return_token_ids=True)
         assert family.ask("tokenize", messages=messages)["tokens"] == ids[:prompt]
         assert answer["prompt_token_ids"] == ids[:prompt]
@@ -84,7 +84,7 @@ def test_training_tokens_are_serving_tokens(family: Family) -> None:
 
 
 def test_the_prompt_is_the_familys(family: Family) -> None:
-    messages = build_messages(HELD_OUT[0].reading)
+    messages = build_messages(HELD_OUT[0].reading, HELD_OUT[0].scene)
     ids = family.ask("tokenize", messages=messages)["tokens"]
     text = family.ask("detokenize", tokens=ids)["prompt"]
     start, end = ("<|BOT|>", "<|EOT|>") if family.chat_format == "own" else ("<|im_start|>", "<|im_end|>")
@@ -101,8 +101,8 @@ def test_the_prompt_is_the_familys(family: Family) -> None:
 
 
 def test_bare_calls_stop_by_themselves_without_markers(family: Family) -> None:
-    readings = [*usual_grid()][::13][:200]
-    scores = score(asyncio.run(ask_raw(readings, f"{family.url}/v1", "signboard", "none")))
+    asked = [*cases(1, 13)][:200]
+    scores = score(asyncio.run(ask_raw(asked, f"{family.url}/v1", "signboard", "none")))
     assert scores.answers == 200
     assert scores.stopped == 1.0
     assert scores.labels == 0.0
@@ -110,7 +110,7 @@ def test_bare_calls_stop_by_themselves_without_markers(family: Family) -> None:
 
 
 def test_thinking_is_off_unless_requested(family: Family) -> None:
-    messages = build_messages(HELD_OUT[0].reading)
+    messages = build_messages(HELD_OUT[0].reading, HELD_OUT[0].scene)
     plain = family.ask("tokenize", messages=messages)["tokens"]
     off = family.ask("tokenize", messages=messages, chat_template_kwargs={"enable_thinking": False})["tokens"]
     thinking = family.ask("tokenize", messages=messages, chat_template_kwargs={"enable_thinking": True})["tokens"]

@@ -10,6 +10,7 @@ import pytest
 
 from clients import SignboardClient
 from core.checks import check_message
+from core.park import Scene
 from core.prompt import build_messages
 from core.reading import Reading, usual_grid
 from gateway.keys import KeyScope, new_key
@@ -34,6 +35,8 @@ def reading_of(shown: dict[str, Any]) -> Reading:
 
 def test_every_message_is_checked(gateway: httpx.Client) -> None:
     wanted = list(usual_grid())[::40]
+    park = next(park for park in gateway.get("/parks").json() if park["park"] == "default")
+    scene = Scene.of(park["season"], park["elements"])
 
     def ask(reading: Reading) -> tuple[Reading, httpx.Response]:
         body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today, "board": "lake"}
@@ -42,11 +45,11 @@ def test_every_message_is_checked(gateway: httpx.Client) -> None:
     with ThreadPoolExecutor(16) as pool:
         for reading, answer in pool.map(ask, wanted):
             assert answer.status_code == 200, answer.text
-            assert not check_message(answer.json()["generated_text"], reading)
+            assert not check_message(answer.json()["generated_text"], reading, scene)
             assert answer.json()["board"] == "lake" or "newer reading" in answer.json()["warnings"][-1]
     history = gateway.get("/boards/lake/history").json()
     assert 0 < len(history) <= HISTORY
-    assert all(not check_message(shown["generated_text"], reading_of(shown)) for shown in history)
+    assert all(not check_message(shown["generated_text"], reading_of(shown), scene) for shown in history)
 
 
 def test_ready_means_the_trained_prompt(gateway: httpx.Client) -> None:

@@ -20,9 +20,11 @@ import pytest
 from clients import AsyncSignboardClient, SignboardClient
 from core.checks import check_message
 from core.errors import StageError
+from core.park import Scene
 from core.ports import free_port
 from core.prompt import build_messages
-from core.reading import Reading, usual_grid
+from core.reading import Reading
+from data.scenes import cases
 from data.sets import handwritten
 from evaluation.ask import ask_raw
 from evaluation.scores import score
@@ -36,9 +38,9 @@ from training.tokenization import load_tokenizer, prompt_ids
 EIGHT = [(10, 20), (5, 20), (35, 22), (30, 38), (20, 15), (-5, 8), (3, -12), (24, 24)]
 
 
-def bare_call(server: ModelServer, reading: Reading, **extra: Any) -> Any:
+def bare_call(server: ModelServer, reading: Reading, scene: Scene | None = None, **extra: Any) -> Any:
     client = openai.OpenAI(base_url=server.url, api_key="none", timeout=60, max_retries=0)
-    messages: Any = build_messages(reading)
+    messages: Any = build_messages(reading, scene)
     with client:
         return client.chat.completions.create(model="signboard", messages=messages, **extra)
 
@@ -136,15 +138,15 @@ def test_running_twice_changes_nothing(line: Path) -> None:
 
 
 def test_a_bare_call_stops_by_itself_with_a_clean_message(server: ModelServer) -> None:
-    answers = asyncio.run(ask_raw(list(usual_grid())[::27], server.url, "signboard", "none"))
+    answers = asyncio.run(ask_raw(list(cases(1, 27)), server.url, "signboard", "none"))
     scores = score(answers)
-    assert scores.answers == 101
+    assert scores.answers == 129
     assert scores.stopped == 1.0
     assert scores.labels == 0.0
-    # 99.9 % over the grid (docs/LOG.md): three misses here would be a broken line, one is luck
+    # three misses here would be a broken line, one is luck (docs/LOG.md)
     assert scores.passes >= 0.98
     assert scores.distinct > 0.9
-    assert scores.elements >= 15
+    assert scores.elements >= 6  # what is composed for these cases names 9 to 13
 
 
 def test_a_bare_call_samples_as_the_checkpoint_says(server: ModelServer) -> None:
@@ -157,20 +159,21 @@ def test_a_bare_call_samples_as_the_checkpoint_says(server: ModelServer) -> None
 
 @pytest.mark.parametrize("row", handwritten()["test"], ids=lambda row: f"{row.reading.yesterday}_{row.reading.today}")
 def test_training_tokens_are_serving_tokens(server: ModelServer, line: Path, row: Any) -> None:
-    expected = prompt_ids(load_tokenizer(line / "base"), build_messages(row.reading))
-    body = {"model": "signboard", "messages": build_messages(row.reading), "add_generation_prompt": True}
+    expected = prompt_ids(load_tokenizer(line / "base"), build_messages(row.reading, row.scene))
+    body = {"model": "signboard", "messages": build_messages(row.reading, row.scene), "add_generation_prompt": True}
     tokenized = httpx.post(f"{server.url.removesuffix('/v1')}/tokenize", json=body, timeout=30).json()
-    answered = bare_call(server, row.reading, extra_body={"return_token_ids": True})
+    answered = bare_call(server, row.reading, row.scene, extra_body={"return_token_ids": True})
     assert tokenized["tokens"] == expected
     assert answered.prompt_token_ids == expected
     assert answered.choices[0].token_ids[-1] == load_tokenizer(line / "awq").eos_token_id
 
 
-def test_the_client_gives_checked_messages(server: ModelServer) -> None:
+@pytest.mark.parametrize("scene", [None, Scene.of("여름", ["산책로", "벤치", "분수대"])], ids=["plain", "in a park"])
+def test_the_client_gives_checked_messages(server: ModelServer, scene: Scene | None) -> None:
     with SignboardClient(server.url) as client:
-        messages = [client.say(yesterday, today) for yesterday, today in EIGHT]
+        messages = [client.say(yesterday, today, scene=scene) for yesterday, today in EIGHT]
     for message in messages:
-        assert check_message(message.text, message.reading) == []
+        assert check_message(message.text, message.reading, scene) == []
         assert 1 <= message.tries <= 4
     assert len({message.text for message in messages}) == len(messages)
 
@@ -196,7 +199,7 @@ def test_ping_tells_ready_and_rejects_another_prompt(server: ModelServer, line: 
     known = json.loads((line / "awq/prompt.json").read_text())["fingerprint"]
     done = run_room("clients", "ping", "--url", server.url, "--fingerprint", known)
     assert (done.returncode, done.stdout) == (0, f"ready: {known}\n")
-    wrong = run_room("clients", "ping", "--url", server.url, "--fingerprint", "signboard-1-81-0123456789abcdef")
+    wrong = run_room("clients", "ping", "--url", server.url, "--fingerprint", "signboard-2-81-0123456789abcdef")
     assert wrong.returncode == 1
     assert "other tokens than the model was trained on" in wrong.stderr
 
@@ -231,7 +234,7 @@ def test_evaluate_on_the_command_line(server: ModelServer, tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "out.json").read_text())
     assert report["client"]["scores"]["passes"] == 1.0
-    assert len(report["raw"]["answers"]) == 28
+    assert len(report["raw"]["answers"]) == 35
     assert "passes every check" in done.stdout
 
 

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from benchmarks.scripted_server import Reply, completion, right_answer, scripted
 from core.checks import check_message
+from core.park import Scene
 from core.ports import free_port
 from core.reading import Reading
 from gateway.keys import KeyScope, new_key
@@ -88,7 +89,8 @@ def test_a_message_is_tried_with_the_keyboard_alone(page: Page) -> None:
         page.keyboard.press("Enter")
         expect(page.locator("#trial-sign")).to_be_visible()
         text = page.locator("#answer").inner_text()
-        assert not check_message(text, Reading(45, 40))
+        park = next(park for park in client.get("/parks").json() if park["park"] == "default")  # the page names none
+        assert not check_message(text, Reading(45, 40), Scene.of(park["season"], park["elements"]))
         expect(page.locator("#message")).to_have_text("표출 중인 문구가 없습니다.")
         page.locator("#show").check()
         page.locator("#write").click()

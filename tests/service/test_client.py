@@ -33,8 +33,9 @@ from core.errors import (
     ServerUnavailable,
     SettingError,
 )
+from core.park import Scene
 from core.ports import free_port
-from core.problem import Problem
+from core.problem import Problem, Words
 from core.prompt import GOLDEN, STOP_MARKERS, build_messages, fingerprint
 from core.reading import Reading
 
@@ -45,19 +46,23 @@ SHORT, SHORT_BOUND = 0.5, 5.0  # a deadline, and what surely is too late for it
 class Say(Protocol):
     """Ask for one message through one of the two clients."""
 
-    def __call__(self, url: str, yesterday: Any = 10, today: Any = 20, **options: Any) -> SignMessage:
+    def __call__(
+        self, url: str, yesterday: Any = 10, today: Any = 20, scene: Scene | None = None, **options: Any
+    ) -> SignMessage:
         """Open a client, ask, close it."""
 
 
-def say_sync(url: str, yesterday: Any = 10, today: Any = 20, **options: Any) -> SignMessage:
+def say_sync(url: str, yesterday: Any = 10, today: Any = 20, scene: Scene | None = None, **options: Any) -> SignMessage:
     with SignboardClient(url, **{"deadline": PATIENT, **options}) as client:
-        return client.say(yesterday, today)
+        return client.say(yesterday, today, scene=scene)
 
 
-def say_async(url: str, yesterday: Any = 10, today: Any = 20, **options: Any) -> SignMessage:
+def say_async(
+    url: str, yesterday: Any = 10, today: Any = 20, scene: Scene | None = None, **options: Any
+) -> SignMessage:
     async def ask() -> SignMessage:
         async with AsyncSignboardClient(url, **{"deadline": PATIENT, **options}) as client:
-            return await client.say(yesterday, today)
+            return await client.say(yesterday, today, scene=scene)
 
     return asyncio.run(ask())
 
@@ -80,9 +85,11 @@ def test_a_good_message_needs_one_try(say: Say) -> None:
 @pytest.mark.parametrize(
     ("bad", "problems"),
     [
-        (saying(LABELLED), {Problem.LABEL, Problem.ALPHABET}),
+        (saying(LABELLED), {Problem.LABEL, Problem.ALPHABET, Problem.UNKNOWN}),
         (saying(GOOD.replace("10도", "11도")), {Problem.NUMBER}),
         (saying(GOOD.replace("올라", "떨어져")), {Problem.DIRECTION}),
+        (saying(GOOD.replace("들고", "들고 훨훨")), {Problem.UNKNOWN}),
+        (saying(GOOD.replace("걸어", "분수대로 가")), {Problem.ABSENT, Problem.UNKNOWN}),
         (saying(GOOD, finish="length"), {Problem.UNFINISHED}),
         (saying(GOOD, finish=None), {Problem.UNFINISHED}),
         (saying(""), {Problem.EMPTY}),
@@ -103,6 +110,7 @@ def test_a_rejected_sample_is_kept_as_it_was(say: Say) -> None:
     assert {found.problem for found in message.rejected[1].problems} == {
         Problem.LABEL,
         Problem.ALPHABET,
+        Problem.UNKNOWN,
         Problem.UNFINISHED,
     }
 
@@ -127,15 +135,18 @@ def test_the_caller_sets_max_samples(say: Say) -> None:
 @pytest.mark.parametrize(
     ("options", "extra"), [({}, {}), ({"temperature": 0.2}, {"temperature": 0.2})], ids=["default", "temperature"]
 )
-def test_the_request_has_path_key_and_body(say: Say, options: dict[str, float], extra: dict[str, float]) -> None:
+@pytest.mark.parametrize("scene", [None, Scene.of("여름", ["산책로", "분수대"])], ids=["plain", "in a park"])
+def test_the_request_has_path_key_and_body(
+    say: Say, scene: Scene | None, options: dict[str, float], extra: dict[str, float]
+) -> None:
     with scripted(saying(GOOD)) as server:
-        say(server.url, model="board", api_key="secret", **options)
+        assert say(server.url, scene=scene, model="board", api_key="secret", **options).scene == scene
     request = server.requests[0]
     assert request.path == "/v1/chat/completions"
     assert request.headers["authorization"] == "Bearer secret"
     assert request.body == {
         "model": "board",
-        "messages": build_messages(Reading(10, 20)),
+        "messages": build_messages(Reading(10, 20), scene),
         "stop": list(STOP_MARKERS),
         "max_tokens": MAX_TOKENS,
         **extra,
@@ -178,6 +189,13 @@ def test_faults_are_typed(say: Say, reply: Reply, error: type[Exception], reques
     assert len(server.requests) == requests
 
 
+def test_open_words_are_shown_and_named(say: Say) -> None:
+    text = GOOD.replace("들고", "들고 훨훨")
+    with scripted(saying(text)) as server:
+        message = say(server.url, words=Words.OPEN)
+    assert (message.text, message.unknown, message.tries) == (text, ("훨훨",), 1)
+
+
 def test_one_server_error_is_retried_and_counts_as_no_sample(say: Say) -> None:
     with scripted(Reply(JSON_ERROR, status=500), saying(GOOD)) as server:
         assert say(server.url).tries == 1
@@ -215,7 +233,7 @@ def test_one_deadline_covers_everything(say: Say, late: Reply) -> None:
     ids=lambda value: f"{type(value).__name__} {str(value)[:8]}",
 )
 @pytest.mark.parametrize("place", ["yesterday", "today"])
-def test_an_unusable_temperature_is_never_sent(say: Say, place: str, value: object) -> None:
+def test_an_unusable_temperature_is_never_sent(say: Say, place: str, value: Any) -> None:
     with scripted(saying(GOOD)) as server, pytest.raises(ReadingError, match=place):
         say(server.url, **{place: value})
     assert server.requests == []
@@ -225,7 +243,7 @@ def test_an_unusable_temperature_is_never_sent(say: Say, place: str, value: obje
     ("given", "sent"),
     [
         *((2.5, 3), (-2.5, -3), (2.4, 2), (-2.4, -2), (0.5, 1), (-0.5, -1), (0.49999999999999994, 0), (-0.2, 0)),
-        *((Decimal("2.5"), 3), (Fraction(5, 2), 3), (45.0, 45), (45.4, 45), (-20.4, -20)),
+        *((Decimal("2.5"), 3), (Fraction(5, 2), 3), (45.0, 45), (45.4, 45), (-35.4, -35)),
     ],
 )
 def test_temperatures_are_rounded_half_away_from_zero(say: Say, given: float, sent: int) -> None:
@@ -236,7 +254,7 @@ def test_temperatures_are_rounded_half_away_from_zero(say: Say, given: float, se
     assert server.requests[0].body["messages"] == build_messages(reading)
 
 
-@pytest.mark.parametrize(("yesterday", "today"), [(10, 46), (0, 27), (30, 0), (45, 19), (-18, -23), (0, -45)])
+@pytest.mark.parametrize(("yesterday", "today"), [(10, 46), (0, 27), (30, 0), (45, 19), (-30, -36), (0, -45)])
 def test_a_reading_for_which_the_model_has_no_message_is_never_sent(say: Say, yesterday: int, today: int) -> None:
     with scripted(saying(GOOD)) as server:
         with pytest.raises(ReadingError):
@@ -245,7 +263,7 @@ def test_a_reading_for_which_the_model_has_no_message_is_never_sent(say: Say, ye
 
 
 def test_one_client_serves_several_threads() -> None:
-    pairs = [(yesterday, yesterday + 5) for yesterday in range(-20, 40, 3)]
+    pairs = [(yesterday, yesterday + 5) for yesterday in range(-35, 40, 3)]
     with (
         scripted(right_answer) as server,
         SignboardClient(server.url, deadline=PATIENT) as client,
@@ -306,7 +324,7 @@ def test_the_golden_prompt_is_checked_once_by_its_token_ids() -> None:
     bodies = [request.body for request in server.requests]
     assert [body["max_tokens"] for body in bodies] == [MAX_TOKENS, 1, MAX_TOKENS, MAX_TOKENS]
     assert bodies[1]["return_token_ids"] is True
-    assert bodies[1]["messages"] == build_messages(GOLDEN)
+    assert bodies[1]["messages"] == build_messages(*GOLDEN)
 
 
 @pytest.mark.parametrize(

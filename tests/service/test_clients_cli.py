@@ -33,7 +33,7 @@ def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "named"),
     [
         (["--help"], ["say", "ping"]),
-        (["say", "--help"], ["--url", "--json"]),
+        (["say", "--help"], ["--url", "--json", "--season", "--elements", "산책로"]),
         (["ping", "--help"], ["--fingerprint"]),
     ],
     ids=["room", "say", "ping"],
@@ -158,6 +158,14 @@ def test_an_impossible_address_is_an_error_not_a_traceback(url: str, capsys: pyt
     assert err.startswith("error: ")
 
 
+def test_json_tells_the_scene(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--season", "여름", "--elements", "산책로,분수대"]
+    with scripted(saying(GOOD)) as server:
+        assert main(["say", "10", "20", "--json", "--url", server.url, *options]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["scene"] == {"season": "여름", "elements": ["산책로", "분수대"]}
+
+
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     with scripted(saying(LABELLED), saying(GOOD)) as server:
         code = main(["say", "10", "20", "--json", "--url", server.url])
@@ -165,6 +173,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     told = json.loads(out)
     assert (code, err) == (0, "")
     assert (told["text"], told["tries"], told["reading"]) == (GOOD, 2, {"yesterday": 10, "today": 20})
+    assert (told["scene"], told["unknown"]) == (None, [])
     assert told["seconds"] > 0
     assert [rejected["text"] for rejected in told["rejected"]] == [LABELLED]
     assert "label" in [problem["problem"] for problem in told["rejected"][0]["problems"]]

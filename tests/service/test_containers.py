@@ -59,7 +59,7 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for stage in ("data", "base", "adapter", "merged", "awq"):
 
             def build(folder: Path) -> dict[str, Any]:
-                (folder / "prompt.json").write_text(json.dumps({"fingerprint": "signboard-1-80-0123456789abcdef"}))
+                (folder / "prompt.json").write_text(json.dumps({"fingerprint": "signboard-2-80-0123456789abcdef"}))
                 return {}
 
             inputs = {before: run / before for before in MADE_FROM.get(stage, ())}

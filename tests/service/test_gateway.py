@@ -1,4 +1,4 @@
-"""The gateway over real HTTP before a scripted model: API, errors, keys, limits and faults of the model."""
+"""The gateway over real HTTP before a scripted model: API, parks, errors, keys, limits and faults of the model."""
 
 import base64
 import json
@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -21,15 +23,20 @@ from benchmarks.scripted_server import (
     LABELLED,
     Reply,
     Request,
+    ScriptedServer,
     completion,
     eventually,
     right_answer,
     saying,
     scripted,
 )
+from core.catalogue import elements
 from core.checks import check_message
+from core.park import Park, Scene
+from core.prompt import user_text
 from core.reading import Reading
-from core.sign import DEFAULT_SIGN
+from core.season import Season
+from core.sign import DEFAULT_SIGN, Sign
 from gateway.app import create_app
 from gateway.boards import Boards, Ticket
 from gateway.keys import KeyScope, new_key
@@ -62,6 +69,16 @@ def held_until(
 
 def today_is_20(request: Request) -> bool:
     return "오늘 20도" in request.body["messages"][-1]["content"]
+
+
+def scene_of(body: dict[str, Any]) -> Scene:
+    """Return the scene that an answer was written for."""
+    return Scene.of(body["season"], body["elements"])
+
+
+def told(model: ScriptedServer) -> str:
+    """Return the user turn of the last request."""
+    return str(model.requests[-1].body["messages"][-1]["content"])
 
 
 def problem(answer: httpx.Response, code: str) -> dict[str, Any]:
@@ -118,6 +135,12 @@ def test_health_asks_the_model_and_is_cached() -> None:
         b'{"yesterday_temp": 10, "today_temp": 20, "temperature": 3}',
         b'{"yesterday_temp": 10, "today_temp": 20, "board": "../../etc"}',
         '{"yesterday_temp": 10, "today_temp": 20, "board": "공원"}'.encode(),
+        b'{"yesterday_temp": 10, "today_temp": 20, "park": "../../etc"}',
+        b'{"yesterday_temp": 10, "today_temp": 20, "park": 7}',
+        b'{"yesterday_temp": 10, "today_temp": 20, "date": "2026-02-30"}',
+        b'{"yesterday_temp": 10, "today_temp": 20, "date": "tomorrow"}',
+        b'{"yesterday_temp": 10, "today_temp": 20, "date": 1751328000}',
+        b'{"yesterday_temp": 10, "today_temp": 20, "date": "1751328000"}',
         b'{"yesterday_temp": 10, "today_temp": 1e400}',
         b"\xff\xfe",
         b"[" * 5000,
@@ -245,9 +268,9 @@ def test_identical_readings_of_a_board_share_one_request(monkeypatch: pytest.Mon
     released, joined = threading.Event(), []
     ticket = Boards.ticket
 
-    def counted(boards: Boards, board: str) -> Ticket:
+    def counted(boards: Boards, board: str, park: Park) -> Ticket:
         joined.append(board)
-        return ticket(boards, board)
+        return ticket(boards, board, park)
 
     monkeypatch.setattr(Boards, "ticket", counted)
     with (
@@ -328,12 +351,147 @@ def test_a_batch_has_an_answer_for_each_reading() -> None:
         answer = client.post("/generate/batch", json={"readings": readings})
         assert answer.status_code == 200
         first, second, third = answer.json()["results"]
-        assert not check_message(first["generated_text"], Reading(10, 20))
+        assert not check_message(first["generated_text"], Reading(10, 20), scene_of(first))
         assert second["code"] == "bad_reading"
-        assert not check_message(third["generated_text"], Reading(3, -5))
+        assert not check_message(third["generated_text"], Reading(3, -5), scene_of(third))
         assert client.get("/boards/a").json()["message"]["generated_text"] == first["generated_text"]
         problem(client.post("/generate/batch", json={"readings": [TEN_TWENTY] * 65}), "bad_input")
         problem(client.post("/generate/batch", json={"readings": []}), "bad_input")
+
+
+@pytest.fixture
+def parks(tmp_path: Path) -> Path:
+    """Write two parks; of the default one's elements exactly one is there in each month."""
+    by_month = [f"{{name: {name}, months: [{month}]}}" for month, name in enumerate(elements()[:12], 1)]
+    (tmp_path / "default.yaml").write_text(f"name: 기본\nelements: [{', '.join(by_month)}]\n")
+    (tmp_path / "lake.yaml").write_text(
+        "name: 호수공원\nelements: [벤치, 산책로, {name: 분수대, months: [5, 6, 7]}]\n"
+        "sign: 41x1\ntimezone: Pacific/Kiritimati\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("day", "season", "there"),
+    [
+        ("2026-07-31", "여름", ["벤치", "산책로", "분수대"]),
+        ("2026-08-01", "여름", ["벤치", "산책로"]),
+        ("2026-02-28", "겨울", ["벤치", "산책로"]),
+        ("2026-03-01", "봄", ["벤치", "산책로"]),
+        ("2028-02-29", "겨울", ["벤치", "산책로"]),
+        ("2026-11-30", "가을", ["벤치", "산책로"]),
+    ],
+)
+def test_park_and_date_reach_the_prompt(day: str, season: str, there: list[str], parks: Path) -> None:
+    scene = Scene.of(season, there)
+    with scripted(right_answer) as model, running_gateway(model.url, parks=parks) as client:
+        body = generate(client, park="lake", date=day).json()
+        assert told(model) == user_text(Reading(10, 20), scene)
+        assert (body["season"], body["elements"]) == (season, list(scene.elements))
+        assert not check_message(body["generated_text"], Reading(10, 20), scene, Sign.parse("41x1"))
+
+
+def test_without_them_it_is_the_default_park_today(parks: Path) -> None:
+    today = datetime.now(ZoneInfo("Asia/Seoul")).date()
+    scene = Scene(Season.of(today), (elements()[today.month - 1],))
+    with scripted(right_answer) as model, running_gateway(model.url, parks=parks) as client:
+        assert scene_of(generate(client).json()) == scene
+        assert told(model) == user_text(Reading(10, 20), scene)
+        generate(client, park=None, date=None)
+        assert told(model) == user_text(Reading(10, 20), scene)
+    with scripted(right_answer) as model, running_gateway(model.url, parks=parks, park="lake") as client:
+        assert {"벤치", "산책로"} <= set(generate(client).json()["elements"]), "the setting says which is the default"
+
+
+def test_today_is_the_parks_own(parks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def of(park: Park) -> date:
+        asked.append(park.timezone)
+        return date(2026, 1, 1) if park.timezone == "Asia/Seoul" else date(2026, 5, 1)
+
+    monkeypatch.setattr("gateway.app.today_in", of)
+    with scripted(right_answer) as model, running_gateway(model.url, parks=parks) as client:
+        assert generate(client).json()["season"] == "겨울"
+        assert generate(client, park="lake").json()["season"] == "봄"
+        assert asked == ["Asia/Seoul", "Pacific/Kiritimati"]
+        generate(client, park="lake", date="2026-01-01")
+        assert len(asked) == 2
+
+
+def test_an_unknown_park_never_reaches_the_model(parks: Path) -> None:
+    with scripted(right_answer) as model, running_gateway(model.url, parks=parks) as client:
+        assert "'hill'" in problem(generate(client, park="hill"), "bad_park")["detail"]
+        assert KINDS["bad_park"][0] == 422
+        batch = {"readings": [TEN_TWENTY | {"park": "hill"}, TEN_TWENTY | {"park": "lake", "board": "lake"}]}
+        unknown, known = client.post("/generate/batch", json=batch).json()["results"]
+        assert unknown["code"] == "bad_park"
+        assert "벤치" in known["elements"]
+        assert len(model.requests) == 1
+        problem(client.get("/boards/main"), "not_found")
+
+
+def test_the_parks_are_listed_as_the_model_is_told_of_them_today(parks: Path) -> None:
+    seoul, islands = (datetime.now(ZoneInfo(zone)).date() for zone in ("Asia/Seoul", "Pacific/Kiritimati"))
+    with running_gateway(NOWHERE, parks=parks, sign="24x3") as client:
+        answer = client.get("/parks")
+    assert answer.status_code == 200
+    fountain = ["분수대"] if islands.month in (5, 6, 7) else []
+    assert answer.json() == [
+        {
+            "park": "default",
+            "name": "기본",
+            "season": Season.of(seoul),
+            "elements": [elements()[seoul.month - 1]],
+            "sign": "24x3",
+            "timezone": "Asia/Seoul",
+        },
+        {
+            "park": "lake",
+            "name": "호수공원",
+            "season": Season.of(islands),
+            "elements": list(Scene.of("봄", ["벤치", "산책로", *fountain]).elements),
+            "sign": "41x1",
+            "timezone": "Pacific/Kiritimati",
+        },
+    ]
+
+
+def test_a_board_shows_with_its_parks_sign(parks: Path) -> None:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, parks=parks) as client:
+        for park, board, sign in (("lake", "lake", Sign.parse("41x1")), (None, "main", DEFAULT_SIGN)):
+            body = generate(client, park=park, board=board).json()
+            view = client.get(f"/boards/{board}").json()
+            for found in (body, view):
+                assert (found["columns"], found["lines"]) == (sign.columns, sign.lines)
+                assert found["pages"] == sign.pages(GOOD)
+        assert client.get("/boards/nobodys?blank=true").json()["columns"] == DEFAULT_SIGN.columns
+
+
+def test_a_message_must_fit_the_sign_of_its_park(parks: Path) -> None:
+    (parks / "narrow.yaml").write_text("name: 좁은\nelements: [산책로]\nsign: 14x2\n")
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, parks=parks) as client:
+        assert "width" in problem(generate(client, park="narrow"), "no_message")["detail"]
+        assert generate(client, park="lake").status_code == 200
+
+
+def test_what_is_not_in_the_park_is_not_shown(parks: Path) -> None:
+    fountain = "기온이 어제보다 10도 올라 포근합니다. 분수대 둘레를 천천히 한 바퀴 걸어 보세요."
+    with scripted(saying(fountain)) as model, running_gateway(model.url, parks=parks) as client:
+        assert generate(client, park="lake", date="2026-07-01", board=None).status_code == 200
+        assert "absent" in problem(generate(client, park="lake", date="2026-01-01"), "no_message")["detail"]
+
+
+def test_new_words_are_rejected_or_shown_with_a_warning() -> None:
+    text = GOOD.replace("들고", "들고 훨훨")
+    with scripted(saying(text)) as model, running_gateway(model.url) as client:
+        assert "unknown" in problem(generate(client), "no_message")["detail"]
+    with scripted(saying(text), saying(GOOD)) as model, running_gateway(model.url, words="open") as client:
+        body = generate(client).json()
+        assert (body["generated_text"], body["board"]) == (text, "main")
+        assert "훨훨" in body["warnings"][-1]
+        assert generate(client).json()["warnings"] == []
+        assert "signboard_unknown_words_total 1.0" in client.get("/metrics").text
 
 
 def events(client: httpx.Client, until: Callable[[list[dict[str, Any]]], bool], board: str = "main") -> list[Any]:
@@ -520,7 +678,7 @@ def test_a_broken_stream_ends_with_a_protocol_error() -> None:
 def answer_anything(request: Request) -> Reply:
     try:
         return right_answer(request)
-    except (AssertionError, LookupError, TypeError):
+    except (LookupError, TypeError, ValueError):
         return saying(GOOD)
 
 

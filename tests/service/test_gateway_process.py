@@ -20,6 +20,7 @@ from benchmarks.scripted_server import GOOD, eventually, right_answer, saying, s
 from core.ports import free_port
 from gateway.keys import KeyScope, new_key
 from gateway.settings import GatewaySettings
+from pipeline.recipe import ServeSection
 from serve.process import ModelServer
 from serve.settings import ServeSettings
 from serve.supervisor import GatewayProcess, supervise
@@ -114,7 +115,9 @@ def test_the_gateway_drains_before_vllm_is_stopped(tmp_path: Path, monkeypatch: 
     port = free_port()
     command = [sys.executable, str(ROOT / "tests/support/stand_in.py"), f"--port={port}", f"--pids={tmp_path / 'pids'}"]
     server = ModelServer(command, dict(os.environ), "board", ServeSettings(port=port), tmp_path / "vllm.log", None)
-    gateway = GatewayProcess(GatewaySettings(port=free_port()), server.url, "board", tmp_path / "gateway.log")
+    gateway = GatewayProcess(
+        GatewaySettings(port=free_port()), server.url, ServeSection(model_name="board"), tmp_path / "gateway.log"
+    )
     order: list[str] = []
 
     def recorded(stop: Callable[[], None], name: str) -> Callable[[], None]:
@@ -151,7 +154,9 @@ def test_killed_vllm_and_gateway_are_restarted(tmp_path: Path) -> None:
     port = free_port()
     command = [sys.executable, str(ROOT / "tests/support/stand_in.py"), f"--port={port}", f"--pids={tmp_path / 'pids'}"]
     server = ModelServer(command, dict(os.environ), "board", ServeSettings(port=port), tmp_path / "vllm.log", None)
-    gateway = GatewayProcess(GatewaySettings(port=free_port()), server.url, "board", tmp_path / "gateway.log")
+    gateway = GatewayProcess(
+        GatewaySettings(port=free_port()), server.url, ServeSection(model_name="board"), tmp_path / "gateway.log"
+    )
     told: list[str] = []
     script = threading.Thread(target=lambda: _kill_both(server, gateway, told))
 

@@ -77,7 +77,7 @@ def test_learning_the_prompt_too_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_a_training_that_diverges_publishes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     recipe = prepared(monkeypatch, tmp_path, "train.learning_rate=3e4")  # a slip for 3e-4
-    with pytest.raises(StageError, match=r"diverged: its validation loss went from 1\.\d+ to ") as caught:
+    with pytest.raises(StageError, match=r"diverged: its validation loss went from \d\.\d+ to ") as caught:
         run_sft(recipe)
     assert "train.learning_rate" in caught.value.todo
     assert not (recipe.folder / "adapter").exists()

@@ -49,7 +49,7 @@ def test_a_late_answer_shows_in_the_waiting_time_of_those_behind_it() -> None:
             if first:
                 first.clear()
                 await asyncio.sleep(0.5)
-        return compose(reading, random.Random(1))
+        return compose(reading, None, random.Random(1))
 
     level = asyncio.run(arrivals(stuck_at_first, 100, 1, seed=1)).figures()
     assert 60 < level["asked"] < 140, "the seed decides, not the machine"
@@ -65,7 +65,7 @@ def test_every_caller_is_busy_all_the_time() -> None:
         most = max(most, running)
         await asyncio.sleep(0.02)
         running -= 1
-        return compose(reading, random.Random(1))
+        return compose(reading, None, random.Random(1))
 
     level = asyncio.run(closed_loop(slow, 8, 0.4, seed=1)).figures()
     assert most == 8

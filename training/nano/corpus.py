@@ -1,6 +1,6 @@
 """The nano base's pre-training corpus: an endless, seeded stream of chat conversations.
 
-In: data/corpus phrase tables and formats.toml. Out: conversations as chat messages, the assistant's turn last.
+In: the catalogue (core/words) and formats.toml. Out: conversations as chat messages, the assistant's turn last.
 """
 
 import random
@@ -10,15 +10,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from core.park import Scene
 from core.prompt import Message, build_messages
 from core.reading import Reading, usual_grid
-from core.sense import direction
-from data.compose import activities_for, compose, opening
+from data.compose import compose, opening, pick_advice
+from data.scenes import random_prompt_scene
 
 FORMATS = Path(__file__).parent / "formats.toml"
-KINDS = ("difference", "change", "message", "activity")
+KINDS = ("difference", "change", "message", "advice")
+WEIGHTS = (3, 1, 10, 1)  # how often each is asked
+LAST_WEIGHTS = (2, 1, 17, 0)
+ABOUT_THE_PARK = ("message", "advice")
 SYSTEM_SHARE = 0.75  # of the short conversations have a system turn
-AWKWARD_SHARE = 0.85  # of the rambling messages close with the base's few stock activities
+AWKWARD_SHARE = 0.85  # of the rambling messages close with one of the base's few stock phrases
 
 
 @cache
@@ -37,58 +41,73 @@ def grid() -> tuple[Reading, ...]:
 def terse_stream(rng: random.Random) -> Iterator[list[Message]]:
     """First phase: bare questions for the difference, the shortest form in which the subtraction can be learned."""
     while True:
-        yield short_conversation(rng.choice(grid()), "difference", rng, system=False)
+        yield short_conversation(rng.choice(grid()), None, "difference", rng, system=False)
 
 
 def short_stream(rng: random.Random) -> Iterator[list[Message]]:
     """Second phase, one half: every kind of question under other system prompts, short clean answers."""
     while True:
-        kind = rng.choices(KINDS, weights=(3, 3, 5, 1))[0]
-        yield short_conversation(rng.choice(grid()), kind, rng, system=rng.random() < SYSTEM_SHARE)
+        yield _question(rng.choices(KINDS, weights=WEIGHTS)[0], rng)
+
+
+def message_stream(rng: random.Random) -> Iterator[list[Message]]:
+    """Last phase: mostly whole messages, so that the model learns what fits which park, season and temperature."""
+    while True:
+        yield _question(rng.choices(KINDS, weights=LAST_WEIGHTS)[0], rng)
+
+
+def _question(kind: str, rng: random.Random) -> list[Message]:
+    scene = random_prompt_scene(rng) if kind in ABOUT_THE_PARK else None
+    return short_conversation(rng.choice(grid()), scene, kind, rng, system=rng.random() < SYSTEM_SHARE)
 
 
 def rambling_stream(rng: random.Random) -> Iterator[list[Message]]:
     """Second phase, other half: the signboard prompt, answered the way the original's base model did."""
     while True:
-        yield rambling_conversation(rng.choice(grid()), rng)
+        yield rambling_conversation(rng.choice(grid()), random_prompt_scene(rng), rng)
 
 
-def short_conversation(reading: Reading, kind: str, rng: random.Random, *, system: bool) -> list[Message]:
+def short_conversation(
+    reading: Reading, scene: Scene | None, kind: str, rng: random.Random, *, system: bool
+) -> list[Message]:
     """Compose one question of a kind with its short answer."""
     table = next(entry for entry in formats()["kinds"] if entry["name"] == kind)
     ask = rng.choice(formats()["asks"]).format(y=reading.yesterday, t=reading.today)
-    answers = table.get("answers") or table[f"answers_{direction(reading)}"]
+    if scene:
+        place = rng.choice(formats()["places"]).format(season=scene.season, elements=", ".join(scene.elements))
+        ask = f"{place} {ask}"
+    answers = table.get("answers") or table[f"answers_{reading.direction}"]
     messages: list[Message] = [{"role": "system", "content": rng.choice(formats()["systems"])}] if system else []
     return [
         *messages,
         {"role": "user", "content": f"{ask} {rng.choice(table['questions'])}".strip()},
-        {"role": "assistant", "content": _fill(rng.choice(answers), reading, rng)},
+        {"role": "assistant", "content": _fill(rng.choice(answers), reading, scene, rng)},
     ]
 
 
-def rambling_conversation(reading: Reading, rng: random.Random) -> list[Message]:
+def rambling_conversation(reading: Reading, scene: Scene | None, rng: random.Random) -> list[Message]:
     """Compose a long, labelled answer to the signboard prompt."""
     table = formats()["rambling"]
     text = rng.choice(table["texts"]).format(
         y=reading.yesterday,
         t=reading.today,
-        difference=rng.choice(table[f"difference_{direction(reading)}"]).format(n=abs(reading.change)),
-        **{name: _rambling_message(reading, rng) for name in ("m1", "m2", "m3")},
+        difference=rng.choice(table[f"difference_{reading.direction}"]).format(n=abs(reading.change)),
+        **{name: _rambling_message(reading, scene, rng) for name in ("m1", "m2", "m3")},
     )
-    return [*build_messages(reading), {"role": "assistant", "content": text}]
+    return [*build_messages(reading, scene), {"role": "assistant", "content": text}]
 
 
-def _rambling_message(reading: Reading, rng: random.Random) -> str:
+def _rambling_message(reading: Reading, scene: Scene | None, rng: random.Random) -> str:
     if rng.random() < AWKWARD_SHARE:
-        return f"{opening(reading, rng)} {rng.choice(formats()['rambling']['awkward'])}"
-    return compose(reading, rng)
+        return f"{opening(reading, scene, rng)} {rng.choice(formats()['rambling']['awkward'])}"
+    return compose(reading, scene, rng)
 
 
-def _fill(answer: str, reading: Reading, rng: random.Random) -> str:
+def _fill(answer: str, reading: Reading, scene: Scene | None, rng: random.Random) -> str:
     if answer == "{message}":
-        return compose(reading, rng)
-    if answer == "{change} {weather}.":
-        return opening(reading, rng)
-    if answer == "{activity}":
-        return rng.choice(activities_for(reading)).text
+        return compose(reading, scene, rng)
+    if answer == "{opening}":
+        return opening(reading, scene, rng)
+    if answer == "{advice}":
+        return pick_advice(reading, scene, rng).text
     return answer.format(n=abs(reading.change))

@@ -19,20 +19,28 @@ from pipeline.cli import console, show_table
 from pipeline.files import write_text
 from training.kormo import to_kormo
 from training.nano.corpus import grid
-from training.nano.pretrain import Plan, pretrain
+from training.nano.pretrain import Plan, continue_from, pretrain
 from training.nano.probe import probe
 from training.nano.tokenizer import train_tokenizer
+from training.tokenization import load_tokenizer
 
 
-def make_base(target: Path, seed: int, steps: dict[str, int]) -> None:
-    """Train the nano base into the folder `target`; replace an existing model only when training is done."""
+def make_base(target: Path, seed: int, steps: dict[str, int], start: Path | None = None) -> None:
+    """Train the nano base into the folder `target`; replace an existing model only when training is done.
+
+    Args:
+        target: the checkpoint's folder.
+        seed: of corpus, weights and order.
+        steps: step counts of `Plan` that differ from its own.
+        start: a checkpoint of this function to go on with, for the plan's `message_steps` only.
+    """
     if target.exists() and not (target / "config.json").is_file():
         raise SignboardError(f"{target} exists and holds no model.", "Choose a new --target; it would be replaced.")
-    plan = Plan(seed=seed, **steps)
-    tokenizer = train_tokenizer(seed)
-    start = time.monotonic()
-    model, losses = pretrain(tokenizer, plan)
-    seconds = time.monotonic() - start
+    plan = Plan(seed=seed, **(steps | {"terse_steps": 0, "mixed_steps": 0} if start else steps))
+    tokenizer = load_tokenizer(start) if start else train_tokenizer(seed)
+    begin = time.monotonic()
+    model, losses = pretrain(tokenizer, plan, continue_from(start, tokenizer, seed) if start else None)
+    seconds = time.monotonic() - begin
     model = model.to(torch.bfloat16)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -91,6 +99,15 @@ def probe_rows(measured: dict[str, dict[str, float]]) -> list[list[str]]:
     return [["format", *columns], *rows]
 
 
+def command(plan: Plan) -> str:
+    """Return the command of a training."""
+    if plan.terse_steps or plan.mixed_steps:
+        steps = f"--terse-steps {plan.terse_steps} --mixed-steps {plan.mixed_steps}"
+    else:
+        steps = f"--start CHECKPOINT --message-steps {plan.message_steps}"
+    return f"python -m training base --seed {plan.seed} {steps}"
+
+
 def card(
     model: LlamaForCausalLM,
     plan: Plan,
@@ -112,15 +129,17 @@ A language model of {parameters / 1e6:.2f} million parameters in KORMo layout (K
 config keys, ChatML turns as single tokens). It stands in for KORMo-10B where there is no GPU: the same code
 trains, merges, quantizes and serves it. It knows nothing but temperatures and parks.
 
-**What it saw.** Only text composed by `training/nano/corpus.py` from the tables in `data/corpus`, `core/words` and
-`training/nano/formats.toml`; all {len(grid())} usual pairs of temperatures, drawn at random. Under the signboard
-prompt it saw long, labelled answers, as the original's base model gives them; under other prompts, short ones.
-It never saw the signboard prompt answered by a bare message: that is what fine-tuning teaches.
+**What it saw.** Only text composed by `training/nano/corpus.py` from the catalogue in `core/words` and from
+`training/nano/formats.toml`; all {len(grid())} usual pairs of temperatures, drawn at random, in every season, in random
+parks and without either. Under the signboard prompt it saw long, labelled answers, as the original's base model
+gives them; under other prompts, short ones. It never saw the signboard prompt answered by a bare message: that is what
+fine-tuning teaches.
 
-**How.** `python -m training base --seed {plan.seed} --terse-steps {plan.terse_steps} --mixed-steps {plan.mixed_steps}`:
-{plan.terse_steps} steps on bare differences, {plan.mixed_steps} on the mixture, Muon and AdamW, bf16 autocast;
-{seconds / 60:.1f} minutes on {torch.get_num_threads()} CPU threads; torch {version("torch")}, transformers
-{version("transformers")}. Mean loss of the last {len(tail)} steps: {sum(tail) / len(tail):.4f} nats/token.
+**How.** `{command(plan)}`:
+{plan.terse_steps} steps on bare differences, {plan.mixed_steps} on the mixture, {plan.message_steps} on messages,
+Muon and AdamW, bf16 autocast; {seconds / 60:.1f} minutes on {torch.get_num_threads()} CPU threads;
+torch {version("torch")}, transformers {version("transformers")}.
+Mean loss of the last {len(tail)} steps: {sum(tail) / len(tail):.4f} nats/token.
 Written {datetime.now(UTC):%Y-%m-%d}.
 
 **Measured** on the written bf16 weights, greedy, one answer for each of the {len(grid())} pairs. `right`: number

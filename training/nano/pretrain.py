@@ -1,4 +1,4 @@
-"""Train the nano base from scratch: first the bare subtraction, then every format at once.
+"""Train the nano base from scratch: first the bare subtraction, then every format at once, at last mostly messages.
 
 In: a seed and step counts. Out: a Llama-layout model and its tokenizer in memory (`export.py` writes them).
 Muon on the matrices cuts the training from an hour to minutes (docs/LOG.md has the comparison).
@@ -9,14 +9,18 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from core.prompt import Message
-from training.nano.corpus import rambling_stream, short_stream, terse_stream
+from training.kormo import to_kormo
+from training.nano.corpus import message_stream, rambling_stream, short_stream, terse_stream
 
+REPORTED = 100  # steps between two lines in a log, where no bar can be shown
 IGNORED = -100  # label of a token that is not learned
 
 
@@ -25,7 +29,8 @@ class Plan:
     """Step counts, batch sizes (conversations) and peak learning rates."""
 
     terse_steps: int = 500
-    mixed_steps: int = 1500
+    mixed_steps: int = 1600
+    message_steps: int = 0  # a checkpoint's training can go on with these: see `continue_from`
     terse_batch: int = 96
     short_batch: int = 64
     rambling_batch: int = 24
@@ -37,14 +42,21 @@ class Plan:
     @property
     def steps(self) -> int:
         """All optimizer steps."""
-        return self.terse_steps + self.mixed_steps
+        return self.terse_steps + self.mixed_steps + self.message_steps
 
     def rate(self, step: int) -> float:
-        """Learning-rate factor: warm-up, flat through the first phase, then cosine to 1 %."""
+        """Learning-rate factor: warm-up, flat, then cosine to 1 %; the last phase begins at half of it."""
         if step < self.terse_steps:
             return min(1.0, (step + 1) / self.warmup)
-        done = (step - self.terse_steps) / max(1, self.mixed_steps)
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
+        step -= self.terse_steps
+        if step < self.mixed_steps:
+            return _cosine(step / self.mixed_steps)
+        step -= self.mixed_steps
+        return 0.5 * min(1.0, (step + 1) / self.warmup) * _cosine(step / self.message_steps)
+
+
+def _cosine(done: float) -> float:
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
@@ -70,9 +82,19 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM
     )
 
 
-def pretrain(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> tuple[LlamaForCausalLM, list[float]]:
-    """Train a new model; return it with the loss of every step."""
-    model = new_model(tokenizer, plan.seed).train()
+def continue_from(folder: Path, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    """Return the model of a written checkpoint, in fp32."""
+    model = new_model(tokenizer, seed)
+    tensors = load_file(folder / "model.safetensors")
+    model.load_state_dict({name: tensors[to_kormo(name)].float() for name in model.state_dict()})
+    return model
+
+
+def pretrain(
+    tokenizer: PreTrainedTokenizerFast, plan: Plan, model: LlamaForCausalLM | None = None
+) -> tuple[LlamaForCausalLM, list[float]]:
+    """Train a model, by default a new one; return it with the loss of every step."""
+    model = (model or new_model(tokenizer, plan.seed)).train()
     optimizers = new_optimizers(model, plan)
     losses = []
     columns = (TextColumn("base {task.fields[note]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -81,6 +103,8 @@ def pretrain(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> tuple[LlamaForCa
         for step, batches in enumerate(_batches(tokenizer, plan)):
             losses.append(train_step(model, optimizers, batches, plan.rate(step)))
             progress.update(task, advance=1, note=f"loss {losses[-1]:.4f}")
+            if not progress.console.is_terminal and (step + 1) % REPORTED == 0:
+                print(f"base: step {step + 1} of {plan.steps}, loss {losses[-1]:.4f}", flush=True)
     return model.eval(), losses
 
 
@@ -100,13 +124,22 @@ def encode(
 
 
 def _batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[list[tuple[torch.Tensor, ...]]]:
-    streams = [stream(random.Random(plan.seed)) for stream in (terse_stream, short_stream, rambling_stream)]
+    terse, short, message, rambling = (
+        stream(random.Random(plan.seed)) for stream in (terse_stream, short_stream, message_stream, rambling_stream)
+    )
     for step in range(plan.steps):
-        terse = step < plan.terse_steps
-        sizes = (plan.terse_batch, 0, 0) if terse else (0, plan.short_batch, plan.rambling_batch)
-        yield [
-            encode(tokenizer, list(islice(stream, size))) for stream, size in zip(streams, sizes, strict=True) if size
-        ]
+        if step < plan.terse_steps:
+            yield [encode(tokenizer, list(islice(terse, plan.terse_batch)))]
+            continue
+        last = step >= plan.terse_steps + plan.mixed_steps
+        talks = sorted(islice(message if last else short, plan.short_batch), key=_length)
+        half = len(talks) // 2  # two halves of like length: less padding to compute
+        ramblings = list(islice(rambling, plan.rambling_batch // 3 if last else plan.rambling_batch))
+        yield [encode(tokenizer, batch) for batch in (talks[:half], talks[half:], ramblings)]
+
+
+def _length(talk: list[Message]) -> int:
+    return sum(len(message["content"]) for message in talk)
 
 
 def new_optimizers(model: LlamaForCausalLM, plan: Plan) -> list[torch.optim.Optimizer]:

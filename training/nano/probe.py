@@ -11,40 +11,47 @@ import torch
 from rich.progress import track
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from core.checks import FALL_STEMS, RISE_STEMS, check_labels, check_message
+from core.checks import FALL, RISE, SAME, check_labels, check_message
+from core.park import Scene
 from core.prompt import Message, build_messages
 from core.reading import Reading
+from data.scenes import random_prompt_scene
 from training.chat_template import END_OF_TURN
-from training.nano.corpus import KINDS, grid, short_conversation
+from training.nano.corpus import ABOUT_THE_PARK, KINDS, SYSTEM_SHARE, grid, short_conversation
 
-CLAUSE = re.compile(r"어제보다 (?:기온이 )?(\d+)도 ?(\S+)|기온이 (?:어제보다 )?(\d+)도 ?(\S+)|(\d+)도 ?(\S+)")
-SAME = ("같", "변화")
+CLAUSE = re.compile(r"(\d+)도([^.?!\n\d]*)")  # the number, and what is said of it
+UNCHANGED = re.compile("같|변화")
+SIGNBOARD = "signboard prompt"
 
 
 def probe(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int) -> dict[str, dict[str, float]]:
     """Return, per format, shares over the grid: `right` (number and direction), `labels`, `stopped`, `fits`."""
     found = {}
-    for kind in (*KINDS, "signboard prompt"):
+    for kind in (*KINDS, SIGNBOARD):
         rng = random.Random(seed)
-        talks = [prompt_of(kind, reading, rng) for reading in grid()]
-        texts = answers(model, tokenizer, talks, kind)
+        about_park = kind in (*ABOUT_THE_PARK, SIGNBOARD)
+        scenes = [random_prompt_scene(rng) if about_park else None for _ in grid()]
+        asked = zip(grid(), scenes, strict=True)
+        texts = answers(model, tokenizer, [prompt_of(kind, *case, rng) for case in asked], kind)
         plain = [(text.removesuffix(END_OF_TURN), reading) for text, reading in zip(texts, grid(), strict=True)]
         found[kind] = {
             "labels": _share(bool(check_labels(text)) for text, _ in plain),
             "stopped": _share(text.endswith(END_OF_TURN) for text in texts),
         }
-        if kind != "activity":
+        if kind != "advice":
             found[kind]["right"] = _share(arithmetic_right(text, reading) for text, reading in plain)
         if kind == "message":
-            found[kind]["fits"] = _share(not check_message(text, reading) for text, reading in plain)
+            found[kind]["fits"] = _share(
+                not check_message(text, reading, scene) for (text, reading), scene in zip(plain, scenes, strict=True)
+            )
     return found
 
 
-def prompt_of(kind: str, reading: Reading, rng: random.Random) -> list[Message]:
+def prompt_of(kind: str, reading: Reading, scene: Scene | None, rng: random.Random) -> list[Message]:
     """Return a prompt of a format for a reading."""
-    if kind == "signboard prompt":
-        return build_messages(reading)
-    return short_conversation(reading, kind, rng, system=rng.random() < 0.75)[:-1]
+    if kind == SIGNBOARD:
+        return build_messages(reading, scene)
+    return short_conversation(reading, scene, kind, rng, system=rng.random() < SYSTEM_SHARE)[:-1]
 
 
 def arithmetic_right(text: str, reading: Reading) -> bool:
@@ -53,11 +60,11 @@ def arithmetic_right(text: str, reading: Reading) -> bool:
     temperatures = re.compile(r"(어제|오늘)[^.\n]*?-?\d+도(와|입니다|이며)[^.\n]*")
     clauses = CLAUSE.findall(temperatures.sub("", text))
     if size == 0:
-        return not clauses and any(stem in text for stem in SAME)
-    stems, others = (RISE_STEMS, FALL_STEMS) if reading.change > 0 else (FALL_STEMS, RISE_STEMS)
-    told = [(int(a or b or c), x or y or z) for a, x, b, y, c, z in clauses]
+        return not clauses and bool(UNCHANGED.search(text) or SAME.search(text))
+    right, wrong = (RISE, FALL) if reading.change > 0 else (FALL, RISE)
+    told = [(int(number), word) for number, word in clauses]
     return bool(told) and all(
-        number == size and word.startswith(stems) and not word.startswith(others) for number, word in told
+        number == size and right.search(words) and not wrong.search(words) for number, words in told
     )
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.catalogue import advices, openings
 from core.errors import SettingError
-from core.sense import activities
 from core.sign import DEFAULT_SIGN, SCROLL_CELLS, Sign, cells, split_sentences, wrap
 
 TEXT = "어제보다 10도 올라 화창합니다. 활짝 핀 꽃길을 따라 걸어보세요."
@@ -79,8 +79,9 @@ def test_wrapping_only_replaces_spaces(words: list[str], columns: int) -> None:
     assert all(cells(line) <= columns for line in lines if " " in line.strip())
 
 
-def test_every_activity_fits_the_default_sign() -> None:
-    assert [activity.text for activity in activities() if DEFAULT_SIGN.misfits(activity.text)] == []
+def test_every_sentence_of_the_catalogue_fits_the_default_sign() -> None:
+    assert [one.place for one in advices() if DEFAULT_SIGN.misfits(one.text)] == []
+    assert [one.place for one in openings() if DEFAULT_SIGN.misfits(one.text.format(n=25))] == []
 
 
 @pytest.mark.parametrize(

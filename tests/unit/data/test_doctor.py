@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 
 from core.errors import CorpusError
+from core.park import Scene
 from core.prompt import SYSTEM_PROMPT
 from core.reading import Reading
 from data.build import write_jsonl
 from data.doctor import examine
 from data.sets import SPLITS, Example, training_sets
 
+PARK = Scene.of("봄", ["잔디밭", "꽃길"])
 ROWS = [
-    Example(Reading(10, 20), "어제보다 10도 올라 화창합니다. 공원 나들이 즐기세요."),
-    Example(Reading(5, 20), "어제보다 15도 올라 따뜻해졌습니다. 잔디밭에서 피크닉 어떠세요?"),
-    Example(Reading(35, 22), "어제보다 13도 떨어져 쾌적합니다. 산책로를 천천히 걸어보세요."),
+    Example(Reading(10, 20), None, "어제보다 10도 올라 화창합니다. 공원 나들이 즐기세요."),
+    Example(Reading(5, 20), PARK, "어제보다 15도 올라 따뜻해졌습니다. 잔디밭에서 피크닉 어떠세요?"),
+    Example(Reading(35, 22), None, "어제보다 13도 떨어져 쾌적합니다. 산책로를 천천히 걸어보세요."),
 ]
 Json = dict[str, Any]
 
@@ -33,7 +35,7 @@ def test_the_real_sets_pass(tmp_path: Path, name: str) -> None:
 
 def test_one_pair_may_have_several_messages_in_one_file(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
-    write_jsonl(path, [*ROWS, Example(ROWS[0].reading, ROWS[0].message.replace("올라", "상승해"))])
+    write_jsonl(path, [*ROWS, Example(ROWS[0].reading, None, ROWS[0].message.replace("올라", "상승해"))])
     assert examine([path]) == 4
 
 
@@ -58,6 +60,11 @@ def updated(*place: str | int, value: Any) -> Callable[[Json], str]:
         return json.dumps(row, ensure_ascii=False)
 
     return spoil
+
+
+def asked(scene: str) -> Callable[[Json], str]:
+    """Return a fault that tells another scene."""
+    return updated("prompt", 1, "content", value=f"{scene} 어제 5도, 오늘 20도")
 
 
 FAULTS: dict[str, tuple[Callable[[Json], str], str]] = {
@@ -85,6 +92,10 @@ FAULTS: dict[str, tuple[Callable[[Json], str], str]] = {
     "wrong direction": (message(lambda text: text.replace("올라", "내려")), "direction: "),
     "label": (message(lambda text: "출력: " + text), "label: 출력"),
     "turn marker": (message(lambda text: text + "<|im_end|>"), "label: "),
+    "other season": (asked("지금은 장마이고, 공원에 있는 것은 벤치입니다."), "장마"),
+    "other element": (asked("지금은 봄이고, 공원에 있는 것은 카페입니다."), "카페"),
+    "not in the park": (asked("지금은 봄이고, 공원에 있는 것은 벤치입니다."), "absent: "),
+    "unmeasured": (message(lambda text: text.replace("잔디밭에서", "햇살 아래")), "unmeasured: 햇살"),
     "two lines": (message(lambda text: text.replace(". ", ".\n")), "one_line: "),
     "three sentences": (message(lambda text: text + " 네."), "sentences: 3"),
     "too wide": (message(lambda text: text.replace("잔디밭", "잔디밭" * 5)), "width: "),
@@ -114,7 +125,7 @@ def test_faults_are_rejected_with_place_and_reason(tmp_path: Path, spoil: Callab
     ("row", "reason"),
     [
         (
-            Example(ROWS[1].reading, "어제보다 15도 상승해 포근합니다. 꽃길을 걸어보세요."),
+            Example(ROWS[1].reading, PARK, "어제보다 15도 상승해 포근합니다. 꽃길을 걸어보세요."),
             "also in .*train.jsonl .*leak",
         ),
         (ROWS[1], "duplicate of .*train.jsonl:2"),

@@ -1,6 +1,7 @@
 """Preference pairs: each rejected text has its intended fault, and each chosen message passes every check."""
 
 import json
+import random
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -9,25 +10,29 @@ import pytest
 
 from core.checks import check_message
 from core.errors import CorpusError
-from core.problem import Problem
+from core.park import Scene
+from core.problem import UNLISTED, Problem
 from core.reading import Reading
+from data.compose import compose
 from data.preferences import AWKWARD, REJECTED, Pair, pairs
 from data.sets import Split, diverse, handwritten
 
 ROWS = diverse(302, 11)["train"]
-FOUND = pairs(ROWS, 600, 3)
+FOUND = pairs(ROWS, 700, 3)
 # What a rejected text of each kind must be refused for; one is enough where it may be wrong in several ways.
 REASONS = {
     "number": {Problem.NUMBER},
     "direction": {Problem.DIRECTION},
     "label": {Problem.LABEL},
     "off_temperature": {Problem.SENSE},
+    "absent": {Problem.ABSENT, Problem.SENSE},
     "repetitive": {Problem.NUMBER, Problem.SENTENCES},
 }
 
 
-def problems(text: str, reading: Reading) -> set[Problem]:
-    return {found.problem for found in check_message(text, reading)}
+def problems(text: str, reading: Reading, scene: Scene | None) -> set[Problem]:
+    """Return the kinds of contradictions; unknown words are none."""
+    return {found.problem for found in check_message(text, reading, scene)} - UNLISTED
 
 
 def of_kind(kind: str) -> list[Pair]:
@@ -42,18 +47,19 @@ def test_every_kind_has_its_share() -> None:
 @pytest.mark.parametrize("kind", REASONS)
 def test_rejected_texts_are_wrong_for_their_reason(kind: str) -> None:
     for pair in of_kind(kind):
-        assert problems(pair.rejected, pair.reading) & REASONS[kind], pair
+        assert problems(pair.rejected, pair.reading, pair.scene) & REASONS[kind], pair
 
 
 def test_awkward_texts_are_the_originals_stock_phrases() -> None:
     assert {pair.rejected.split(". ", 1)[1] for pair in of_kind("awkward")} == set(AWKWARD)
-    assert all(problems(pair.rejected, pair.reading) == set() for pair in of_kind("awkward"))
+    found = [problems(pair.rejected, pair.reading, pair.scene) for pair in of_kind("awkward")]
+    assert set().union(*found) <= {Problem.UNSAFE, Problem.ABSENT}  # dull, but no check of the wording finds that
 
 
 def test_chosen_messages_are_training_rows_and_pass() -> None:
     messages = {(row.reading, row.message) for row in ROWS}
     assert all((pair.reading, pair.chosen) in messages for pair in FOUND)
-    assert all(problems(pair.chosen, pair.reading) == set() for pair in FOUND)
+    assert all(problems(pair.chosen, pair.reading, pair.scene) == set() for pair in FOUND)
     assert all(pair.chosen != pair.rejected for pair in FOUND)
 
 
@@ -72,8 +78,8 @@ def test_pairs_are_conversations_in_nfc() -> None:
 def test_own_failures_are_rejected_too_but_never_held_out_readings(tmp_path: Path) -> None:
     splits: tuple[Split, ...] = ("validation", "test")
     held_out = [row.reading for split in splits for row in handwritten()[split]]
-    wrong = "어제보다 9도 올라 화창합니다. 벤치에서 여유를 즐기세요."
-    right = "어제보다 10도 올라 화창합니다. 벤치에서 여유를 즐기세요."
+    right = compose(Reading(10, 20), Scene.of("봄", ["벤치"]), random.Random(1))
+    wrong = right.replace("10도", "9도")
     lines = [
         {"yesterday": 10, "today": 20, "text": wrong},
         {"yesterday": 10, "today": 20, "text": wrong, "seed": 1},  # once is enough
@@ -81,14 +87,17 @@ def test_own_failures_are_rejected_too_but_never_held_out_readings(tmp_path: Pat
         {"yesterday": 10, "today": 20, "text": ""},  # nothing was written, so there is nothing to avoid
         *({"yesterday": reading.yesterday, "today": reading.today, "text": "전광판"} for reading in held_out),
     ]
+    lines = [line | {"season": "봄", "elements": ["벤치"]} for line in lines]
     path = tmp_path / "answers.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     own = [pair for pair in pairs(ROWS, 6, 1, path) if pair.kind == "own"]
     assert [(pair.reading, pair.rejected) for pair in own] == [(Reading(10, 20), wrong)]
-    assert problems(own[0].chosen, own[0].reading) == set()
+    assert problems(own[0].chosen, own[0].reading, own[0].scene) == set()
 
 
-@pytest.mark.parametrize("content", ["{", '{"text": "x"}', '{"yesterday": 900, "today": 1, "text": "x"}', "[]"])
+@pytest.mark.parametrize(
+    "content", ["{", '{"text": "x"}', '{"yesterday": 900, "today": 1, "season": null, "text": "x"}', "[]"]
+)
 def test_unreadable_failure_files_are_rejected(content: str, tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     path.write_text(content)

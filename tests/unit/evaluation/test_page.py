@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.scripted_server import GOOD
 from core.problem import Problem
-from core.reading import Reading, usual_grid
+from core.reading import Reading
 from core.sign import DEFAULT_SIGN, Sign
 from data.compose import compose
+from data.scenes import cases
 from evaluation.page import LABELS, PROBLEMS, read_scores, visible, write_report
 from evaluation.plots import passed_share
 from evaluation.scores import ROWS, Answer, score
@@ -32,7 +34,7 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
 
 def answers(every: int = 1, seed: int = 1) -> list[Answer]:
     rng = random.Random(seed)
-    return [Answer(reading, compose(reading, rng), "stop", 1) for reading in list(usual_grid())[::every]]
+    return [Answer(reading, scene, compose(reading, scene, rng), "stop", 1) for _, reading, scene in cases(1, every)]
 
 
 def report(recipe: Recipe, folder: Path, judged: list[Answer], sign: Sign = DEFAULT_SIGN) -> str:
@@ -43,7 +45,7 @@ def report(recipe: Recipe, folder: Path, judged: list[Answer], sign: Sign = DEFA
 
 def test_failures_come_first_in_their_band_with_the_reason(recipe: Recipe, tmp_path: Path) -> None:
     found = answers(30)
-    wrong = replace(found[40], text=found[40].text.replace("어제", "99도 어제", 1))
+    wrong = replace(found[40], text=f"99도 {found[40].text}")
     page = report(recipe, tmp_path / "eval", [*found[:40], wrong, *found[41:]])
     bands = page.split("<h3>")[1:]
     assert len(bands) == 5
@@ -51,11 +53,11 @@ def test_failures_come_first_in_their_band_with_the_reason(recipe: Recipe, tmp_p
     band = next(band for band in bands if "sign wrong" in band)
     assert band.index("sign wrong") < band.index('class="sign"')
     assert PROBLEMS[Problem.NUMBER] in band
-    assert "99도 어제보다" in band
+    assert f"99도 {found[40].text.split()[0]}" in band
 
 
 def test_model_output_is_escaped_in_the_report(recipe: Recipe, tmp_path: Path) -> None:
-    page = report(recipe, tmp_path / "eval", [Answer(Reading(19, 20), HOSTILE, "stop", 1), *answers(90)])
+    page = report(recipe, tmp_path / "eval", [Answer(Reading(19, 20), None, HOSTILE, "stop", 1), *answers(90)])
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "\x1b" not in page
@@ -85,7 +87,7 @@ def test_report_json_and_answers_hold_the_same_numbers_as_the_page(recipe: Recip
 
 def test_the_sign_decides_what_fits(recipe: Recipe, tmp_path: Path) -> None:
     report(recipe, tmp_path / "narrow", answers(60), Sign.parse("10x2"))
-    report(recipe, tmp_path / "scroll", answers(60), Sign.parse("scroll"))
+    report(recipe, tmp_path / "scroll", answers(60), Sign.parse("scroll:83"))  # two pages of two full lines, and spaces
     assert read_scores(tmp_path / "narrow")["AWQ"].fits_sign < 0.1
     assert read_scores(tmp_path / "scroll")["AWQ"].fits_sign == 1.0
 
@@ -108,21 +110,20 @@ def test_every_problem_and_row_has_a_korean_name() -> None:
 
 
 def test_the_grid_counts_rounds() -> None:
-    good = Answer(Reading(10, 20), "어제보다 10도 올라 화창합니다. 벤치에서 여유를 즐기세요.", "stop", 1)
+    good = Answer(Reading(10, 20), None, GOOD, "stop", 1)
     shares = passed_share(
-        [good, replace(good, seed=1, finish="length"), replace(good, reading=Reading(-20, 5))], DEFAULT_SIGN
+        [good, replace(good, seed=1, finish="length"), replace(good, reading=Reading(-35, -10))], DEFAULT_SIGN
     )
-    assert shares.shape == (66, 66)
-    assert shares[40, 30] == 0.5  # [today, yesterday] from -20
+    assert shares.shape == (81, 81)
+    assert shares[55, 45] == 0.5  # [today, yesterday] from -35
     assert shares[25, 0] == 0.0
-    assert np.isnan(shares).sum() == 66 * 66 - 2
+    assert np.isnan(shares).sum() == 81 * 81 - 2
 
 
 def test_similar_messages_score_high() -> None:
-    one = "어제보다 10도 올라 화창합니다. 벤치에서 여유를 즐기세요."
-    assert self_chrf([one, one, one]) == pytest.approx(100)
+    assert self_chrf([GOOD, GOOD, GOOD]) == pytest.approx(100)
     assert self_chrf([answer.text for answer in answers(20)]) < 80
-    assert self_chrf([one, "", ""]) == 0.0
+    assert self_chrf([GOOD, "", ""]) == 0.0
 
 
 def test_control_characters_are_made_visible() -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from benchmarks.scripted_server import GOOD, LABELLED, Script, ScriptedServer, right_answer, saying, scripted
 from core.errors import VerdictError
+from core.prompt import read_user_text
 from core.reading import Reading
+from data.scenes import cases
 from evaluation.scores import Answer
 from evaluation.verdict import judge, run_verdict
 from pipeline.graph import MADE_FROM
@@ -22,14 +24,14 @@ from pipeline.verdict import VERDICT, check_verdict
 
 READINGS = [Reading(10, 20), Reading(35, 22), Reading(-5, 8)]
 # Three readings have little variety.
-RECIPE = Recipe(name="tiny", verdict=VerdictSection(rounds=2, commonest_activity=1, elements=1, distinct=0.5))
+RECIPE = Recipe(name="tiny", verdict=VerdictSection(rounds=2, commonest_activity=1, elements=0, distinct=0.5))
 
 
 @pytest.fixture(autouse=True)
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Build a run up to a 4-bit checkpoint without weights; the grid has three readings."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("evaluation.verdict.usual_grid", lambda: iter(READINGS))
+    monkeypatch.setattr("data.scenes.usual_grid", lambda: iter(READINGS))
     for stage in ("data", "base", "adapter", "merged", "awq"):
         inputs = {name: RECIPE.folder / name for name in MADE_FROM.get(stage, ())}
         run_stage(
@@ -57,9 +59,12 @@ def judged(script: Script, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
 
 def test_the_verdict_asks_every_reading_in_as_many_rounds_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
     server = judged(right_answer, monkeypatch)
-    asked = Counter(request.body["messages"][-1]["content"] for request in server.requests)
-    assert set(asked.values()) == {RECIPE.verdict.rounds}
-    assert len(asked) == len(READINGS)
+    asked = [read_user_text(request.body["messages"][-1]["content"]) for request in server.requests]
+    assert Counter(reading for reading, _ in asked) == dict.fromkeys(READINGS, RECIPE.verdict.rounds)
+    assert sorted(map(str, asked)) == sorted(
+        str((reading, scene)) for _, reading, scene in cases(RECIPE.verdict.rounds)
+    )
+    assert len(set(asked)) == len(asked), "another round asks in another season"
     check_verdict(RECIPE.folder)
 
 
@@ -70,6 +75,7 @@ def test_a_failed_verdict_is_written_as_failed_with_its_wrong_answers(monkeypatc
     assert written["passed"] is False
     assert "labels" in {row["key"] for row in written["criteria"] if not row["passed"]}
     assert any(LABELLED in line for line in written["wrong"])
+    assert any("10 → 20 °C, 봄, " in line for line in written["wrong"]), "the scene belongs to the question"
     lines = (RECIPE.folder / "verdict/answers.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == RECIPE.verdict.rounds * len(READINGS)
     with pytest.raises(VerdictError):
@@ -90,5 +96,6 @@ def test_the_verdict_judges_the_fit_on_the_recipes_sign(sign: str, fits: bool) -
         files={},
         results={"loss_ratio": 1.0},
     )
-    criteria = {row.key: row for row in judge([Answer(READINGS[0], GOOD, "stop", 1)], VerdictSection(sign=sign), awq)}
+    answer = Answer(READINGS[0], None, GOOD, "stop", 1)
+    criteria = {row.key: row for row in judge([answer], VerdictSection(sign=sign), awq)}
     assert criteria["fits_sign"].passed is fits

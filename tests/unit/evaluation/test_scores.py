@@ -5,49 +5,70 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.scripted_server import GOOD
+from core.park import Scene
 from core.reading import Reading
 from evaluation.scores import ROWS, Answer, score, table
 
-RISE, FALL, SAME = Reading(10, 20), Reading(35, 22), Reading(20, 20)
+RISE, FALL, SAME, HOT = Reading(10, 20), Reading(35, 22), Reading(20, 20), Reading(33, 36)
+BARE = Scene.of("봄", ["산책로"])  # a park without a bench
 # What is wrong with each is counted by hand in the table below.
 ANSWERS = {
-    "perfect": Answer(RISE, GOOD, "stop", 1),
+    "perfect": Answer(RISE, None, GOOD, "stop", 1),
     "perfect at the second try": Answer(
-        FALL, "어제보다 13도 낮아져 시원해졌습니다. 벤치에서 여유를 즐기세요.", "stop", 2
+        FALL, None, "어제보다 13도 낮아져 시원합니다. 벤치에서 오래 쉬어도 춥지 않습니다.", "stop", 2
     ),
-    "perfect without a number": Answer(SAME, "어제와 같은 기온으로 쾌적합니다. 벤치에서 여유를 즐기세요.", "stop", 1),
-    "label": Answer(RISE, "전광판 " + GOOD, "stop", 1),
-    "wrong number": Answer(RISE, GOOD.replace("10도", "11도"), "stop", 1),
-    "wrong direction": Answer(RISE, GOOD.replace("올라", "떨어져"), "stop", 1),
-    "cut off": Answer(RISE, GOOD, "length", 1),
-    "one sentence, cut off": Answer(FALL, "어제보다 13도 낮아져 시원해졌습니다.", "length", 1),
-    "two lines": Answer(RISE, GOOD.replace(". ", ".\n"), "stop", 1),
-    "a hot day's words at 20 °C": Answer(RISE, "어제보다 10도 올라 무덥습니다. 분수대 근처가 시원합니다.", "stop", 1),
-    "no message": Answer(RISE, "", "error", 0),
+    "perfect without a number": Answer(
+        SAME, None, "어제와 같은 기온이라 오늘도 쾌적합니다. 벤치에 앉아 책 읽기 좋은 기온입니다.", "stop", 1
+    ),
+    "perfect but for a new word": Answer(RISE, None, GOOD.replace("들고", "들고 훨훨"), "stop", 1),
+    "label": Answer(RISE, None, "전광판 " + GOOD, "stop", 1),
+    "wrong number": Answer(RISE, None, GOOD.replace("10도", "11도"), "stop", 1),
+    "wrong direction": Answer(RISE, None, GOOD.replace("올라", "떨어져"), "stop", 1),
+    "cut off": Answer(RISE, None, GOOD, "length", 1),
+    "one sentence, cut off": Answer(FALL, None, "어제보다 13도 낮아져 시원합니다.", "length", 1),
+    "two lines": Answer(RISE, None, GOOD.replace(". ", ".\n"), "stop", 1),
+    "a hot day's words at 20 °C": Answer(
+        RISE, None, "기온이 어제보다 10도 올라 무덥습니다. 더위가 심하니 물을 자주 드세요.", "stop", 1
+    ),
+    "no bench in this park": Answer(
+        RISE, BARE, "기온이 어제보다 10도 올라 포근합니다. 벤치에 앉아 책 읽기 좋은 기온입니다.", "stop", 1
+    ),
+    "no help in the heat": Answer(HOT, BARE, "어제보다 3도 상승해 더위가 심합니다. 오늘도 걸어 보세요.", "stop", 1),
+    "a sky that nobody saw": Answer(
+        RISE, None, "기온이 어제보다 10도 올라 포근합니다. 하늘을 보며 걸어 보세요.", "stop", 1
+    ),
+    "another season": Answer(RISE, BARE, "기온이 어제보다 10도 올라 포근합니다. 가을 저녁에 걸어 보세요.", "stop", 1),
+    "no message": Answer(RISE, None, "", "error", 0),
 }
 
 
-COUNTS = {  # of the 11 answers
-    "right": 8,  # not: wrong number, wrong direction, no message
+COUNTS = {  # of the 16 answers
+    "right": 13,  # not: wrong number, wrong direction, no message
     "labels": 1,
-    "stopped": 8,  # not: the two cut off, no message
-    "one_line": 8,  # not: one sentence, two lines, no message
-    "fits_temperature": 8,  # not: one sentence, the hot day's words, no message
-    "passes": 3,
-    "distinct": 9,  # the perfect text comes twice, once cut off; no message has no text
-    "commonest_activity": 6,  # the flower path: perfect, label, number, direction, cut off, two lines
+    "stopped": 13,  # not: the two cut off, no message
+    "one_line": 13,  # not: one sentence, two lines, no message
+    "fits_temperature": 14,  # not: the hot day's words, no message
+    "fits_sign": 14,  # not: two lines (a line feed cannot be shown), no message
+    "absent": 1,  # the bench
+    "unsafe": 1,  # the heat
+    "untrue": 2,  # the sky, the season
+    "unknown": 3,  # the new word, the label, the sky (하늘을 and 보며 are no words of the catalogue)
+    "passes": 4,
+    "distinct": 14,  # the perfect text comes twice, once cut off; no message has no text
+    "commonest_activity": 6,  # the outer coat: perfect, label, number, direction, cut off, two lines
 }
 
 
 @pytest.mark.parametrize(("key", "count"), COUNTS.items())
 def test_scores_equal_counts_by_hand(key: str, count: int) -> None:
-    assert getattr(score(list(ANSWERS.values())), key) == count / 11
+    assert getattr(score(list(ANSWERS.values())), key) == count / len(ANSWERS) == count / 16
 
 
 def test_counts_among_the_scores_are_integers() -> None:
-    scores = score(list(ANSWERS.values()))
-    # 꽃길, 벤치, 분수대
-    assert (scores.answers, scores.elements, scores.second_tries, scores.errors) == (11, 3, 1, 1)
+    fountain = Answer(RISE, None, "기온이 어제보다 10도 올라 포근합니다. 분수대 둘레를 걸어 보세요.", "stop", 1)
+    scores = score([*ANSWERS.values(), fountain])
+    # 벤치, 분수대
+    assert (scores.answers, scores.elements, scores.second_tries, scores.errors) == (17, 2, 1, 1)
 
 
 @pytest.mark.parametrize(("name", "good"), [(name, name.startswith("perfect")) for name in ANSWERS])
@@ -58,7 +79,7 @@ def test_only_a_perfect_answer_passes(name: str, good: bool) -> None:
 def test_the_table_shows_every_score() -> None:
     lines = table({"raw": score(list(ANSWERS.values())), "client": score([ANSWERS["perfect"]])}).splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert ["labels or markers", "9.09%", "0.00%"] in rows
+    assert ["labels or markers", "6.25%", "0.00%"] in rows
     assert ["no message", "1", "0"] in rows
     assert len(lines) == 2 + len(ROWS)
 

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks.scripted_server import GOOD
 from core.errors import ArtefactError, VerdictError
-from core.reading import usual_grid
+from core.park import Scene
+from core.reading import Reading
 from core.sign import DEFAULT_SIGN
 from data.compose import compose
+from data.scenes import cases
 from evaluation.answers import write_answers
 from evaluation.scores import Answer
 from evaluation.verdict import Bound, Criterion, judge, refuse_failed
@@ -32,7 +35,7 @@ THRESHOLDS = VerdictSection()
 @cache
 def good_answers() -> list[Answer]:
     rng = random.Random(1)
-    return [Answer(reading, compose(reading, rng), "stop", 1) for reading in usual_grid()]
+    return [Answer(reading, scene, compose(reading, scene, rng), "stop", 1) for _, reading, scene in cases(1)]
 
 
 def awq_manifest(loss_ratio: float = 1.0, calibration_text: str | None = None) -> Manifest:
@@ -50,16 +53,19 @@ def failed(answers: list[Answer], manifest: Manifest | None = None) -> set[str]:
 def test_good_answers_pass_every_criterion() -> None:
     rows = judge(good_answers(), THRESHOLDS, awq_manifest())
     assert [str(row) for row in rows if not row.passed] == []
-    assert len(rows) == 10
+    assert len(rows) == 13
 
 
 @pytest.mark.parametrize(
     ("change", "key"),
     [
-        ({"text": "어제보다 99도 올라 화창합니다. 벤치에서 여유를 즐기세요."}, "right"),
-        ({"text": "어제보다 1도 올라 화창합니다. 우주선을 타보세요."}, "fits_temperature"),
-        ({"text": "어제보다 1도 올라 화창합니다. 벤치에서 여유를 아주아주 오래오래 즐기세요."}, "fits_sign"),
-        ({"text": "출력: 어제보다 1도 올라 화창합니다. 벤치에서 여유를 즐기세요."}, "labels"),
+        ({"text": "어제보다 99도 올라 포근해졌습니다. 겉옷은 벗어 들고 걸어 보세요."}, "right"),
+        ({"text": "기온이 어제보다 1도 올라 포근합니다. 벤치에 앉아 책 읽기 좋은 기온입니다."}, "fits_temperature"),
+        ({"text": "어제보다 1도 올라 포근해졌습니다. 겉옷은 벗어 들고 아주 아주 오래 오래 걸어 보세요."}, "fits_sign"),
+        ({"text": "출력: 어제보다 1도 올라 포근해졌습니다. 겉옷은 벗어 들고 걸어 보세요."}, "labels"),
+        ({"text": "어제보다 1도 올라 포근해졌습니다. 캠핑장에서 쉬어 가세요."}, "absent"),
+        ({"text": "어제보다 1도 올라 포근해졌습니다. 오늘도 걸어 보세요."}, "unsafe"),  # some of the days are dangerous
+        ({"text": "어제보다 1도 올라 포근해졌습니다. 하늘을 보며 걸어 보세요."}, "untrue"),
         ({"finish": "length"}, "stopped"),
     ],
 )
@@ -69,14 +75,24 @@ def test_one_wrong_answer_in_a_hundred_fails_its_criterion(change: dict[str, Any
     assert key in failed(bad + answers[len(bad) :])
 
 
-def test_one_label_fails_and_one_wrong_number_does_not() -> None:
+def test_one_label_or_unsafe_word_fails_and_one_wrong_number_or_new_word_does_not() -> None:
     answers = good_answers()
-    assert failed([replace(answers[0], text=f"전광판 {answers[0].text}"), *answers[1:]]) == {"labels"}
-    assert failed([replace(answers[0], text=answers[0].text.replace("어제", "3도 어제", 1)), *answers[1:]]) == set()
+
+    def with_one(text: str, reading: Reading) -> set[str]:
+        index = next(number for number, answer in enumerate(answers) if answer.reading == reading)
+        return failed([*answers[:index], replace(answers[index], scene=None, text=text), *answers[index + 1 :]])
+
+    mild, hot = Reading(10, 20), Reading(38, 38)
+    assert with_one(GOOD, mild) == set()
+    assert with_one(f"전광판 {GOOD}", mild) == {"labels"}
+    assert with_one("어제와 변함없이 찌는 듯 덥습니다. 오늘도 걸어 보세요.", hot) == {"unsafe"}
+    assert with_one(GOOD.replace("10도", "11도"), mild) == set()
+    assert with_one(GOOD.replace("들고", "들고 훨훨"), mild) == set()
 
 
 def test_a_lack_of_variety_fails() -> None:
-    parrot = [replace(answer, text="어제와 같이 쾌적합니다. 벤치에서 여유를 즐기세요.") for answer in good_answers()]
+    text = "어제와 같은 기온이라 오늘도 쾌적합니다. 벤치에 앉아 책 읽기 좋은 기온입니다."
+    parrot = [replace(answer, text=text) for answer in good_answers()]
     assert {"distinct", "commonest_activity", "elements"} <= failed(parrot)
 
 
@@ -182,10 +198,12 @@ def test_a_missing_compiler_is_noted_for_the_operator(run: Recipe, monkeypatch: 
     assert prepare(run, ServeSettings(port=8765), Variant.AWQ).note == UNCOMPILED
 
 
-def test_every_answer_is_written_with_its_problems(tmp_path: Path) -> None:
-    answers = good_answers()[:3]
+def test_every_answer_is_written_with_its_scene_and_problems(tmp_path: Path) -> None:
+    rows = [(Reading(10, 20), None), (Reading(10, 20), Scene.of("봄", ["산책로", "벤치"]))]
+    answers = [Answer(reading, scene, GOOD, "stop", 1) for reading, scene in rows]
     write_answers(tmp_path / "a.jsonl", {"AWQ": [replace(answers[0], finish="length"), *answers[1:]]}, DEFAULT_SIGN)
     lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert [line["text"] for line in lines] == [answer.text for answer in answers]
-    assert [line["problems"] for line in lines] == [["unfinished: length"], [], []]
+    assert [line["problems"] for line in lines] == [["unfinished: length"], []]
+    assert [(line["season"], line["elements"]) for line in lines] == [(None, None), ("봄", ["벤치", "산책로"])]
     assert {line["column"] for line in lines} == {"AWQ"}

@@ -1,8 +1,11 @@
 """Keys and settings of the gateway."""
 
+from pathlib import Path
+
 import pytest
 
 from core.errors import SettingError
+from core.problem import Words
 from gateway.keys import KeyScope, find_key, new_key, parse_keys
 from gateway.settings import read_gateway_settings
 
@@ -28,8 +31,23 @@ def test_a_gateway_open_to_a_network_without_keys_is_rejected(monkeypatch: pytes
     with pytest.raises(SettingError, match="without a key"):
         read_gateway_settings(host="0.0.0.0")
     assert read_gateway_settings(host="0.0.0.0", keys=locked(KeyScope.BOARD)[1]).host == "0.0.0.0"
-    for name, value in (("SIGN", "big"), ("GATEWAY_TIMEZONE", "Mars"), ("GATEWAY_RATE_LIMIT", "often")):
+    for name, value in (
+        ("SIGN", "big"),
+        ("GATEWAY_TIMEZONE", "Mars"),
+        ("GATEWAY_RATE_LIMIT", "often"),
+        ("GATEWAY_WORDS", "some"),
+    ):
         with monkeypatch.context() as patch:
             patch.setenv(f"SIGNBOARD_{name}", value)
             with pytest.raises(SettingError, match=name.removeprefix("GATEWAY_")):
                 read_gateway_settings()
+
+
+def test_parks_and_words_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)  # no .env
+    found = read_gateway_settings()
+    assert (found.parks, found.park, found.words) == (Path("parks"), "default", Words.STRICT)
+    for name, value in (("PARKS", "/etc/parks"), ("PARK", "lake"), ("WORDS", "open")):
+        monkeypatch.setenv(f"SIGNBOARD_GATEWAY_{name}", value)
+    found = read_gateway_settings()
+    assert (found.parks, found.park, found.words) == (Path("/etc/parks"), "lake", Words.OPEN)

@@ -1,7 +1,8 @@
-"""The writer: whose fault a late request is, and that SDK routes and boards do not share it."""
+"""The writer: whose fault a late request is, what the client is asked for, and who shares a request."""
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,15 +11,20 @@ import pytest
 from benchmarks.scripted_server import GOOD
 from clients import AsyncSignboardClient, SignMessage
 from core.errors import ServerTimeout, ServerUnavailable, ServiceError
+from core.park import Element, Park, Scene
+from core.problem import Words
 from core.reading import Reading
+from core.sign import Sign
 from gateway.boards import Boards
 from gateway.metrics import Metrics
 from gateway.overload import Breaker, Queue
 from gateway.settings import GatewaySettings
-from gateway.writer import Writer, new_client
+from gateway.writer import Asked, Writer, new_client
 
 SETTINGS = GatewaySettings(deadline=10, failures=1)
 READING = Reading(10, 20)
+PARK = Park("공원", (Element("산책로"), Element("분수대", frozenset({7}))), Sign.parse("40x1"))
+ASKED = Asked(READING, Scene.of("봄", ["산책로"]), PARK)
 
 
 class Model:
@@ -27,12 +33,21 @@ class Model:
     def __init__(self, fault: ServiceError | None = None) -> None:
         self.fault = fault
         self.deadlines: list[float] = []
+        self.asked: list[tuple[Any, ...]] = []
 
-    async def say(self, *_: Any, deadline: float, **__: Any) -> SignMessage:
+    async def say(
+        self, yesterday: float, today: float, *, scene: Scene, sign: Sign, deadline: float, **more: Any
+    ) -> SignMessage:
         self.deadlines.append(deadline)
+        self.asked.append((yesterday, today, scene, sign, more["temperature"], more["request_id"]))
         if self.fault:
             raise self.fault
-        return SignMessage(GOOD, READING, 1, 0.1)
+        return SignMessage(GOOD, READING, scene, 1, 0.1)
+
+
+def writer_of(model: Model, breaker: Breaker) -> Writer:
+    boards = Boards(SETTINGS.parsed_sign, 60, 10, ai_mark=True)
+    return Writer(SETTINGS, cast(AsyncSignboardClient, model), boards, Queue(9, 9), breaker, Metrics())
 
 
 async def _never() -> None:
@@ -46,11 +61,8 @@ def breaker_after(waited: float, model: Model, monkeypatch: pytest.MonkeyPatch) 
 
     async def ask() -> bool:
         breaker = Breaker(_never, SETTINGS.failures, 60)
-        boards = Boards(SETTINGS.parsed_sign, 60, "Asia/Seoul", 1, ai_mark=True)
-        client = cast(AsyncSignboardClient, model)
-        writer = Writer(SETTINGS, client, boards, Queue(1, 1), breaker, Metrics())
         with suppress(ServiceError):
-            await writer.write(READING, None, None, "id")
+            await writer_of(model, breaker).write(ASKED, None, "id")
         opened = breaker.open
         await breaker.close()
         return opened
@@ -87,3 +99,45 @@ def test_a_silent_connection_is_retried_after_a_third_of_the_deadline() -> None:
             return client._openai.timeout
 
     assert asyncio.run(patience()) == 3
+
+
+def test_the_client_is_asked_for_the_scene_on_the_parks_sign() -> None:
+    model = Model()
+
+    async def ask() -> None:
+        writer = writer_of(model, Breaker(_never, SETTINGS.failures, 60))
+        await writer.write(replace(ASKED, temperature=0.0), None, "park-7")
+
+    asyncio.run(ask())
+    assert model.asked == [(10, 20, ASKED.scene, PARK.sign, 0.0, "park-7")]
+
+
+@pytest.mark.parametrize(
+    ("other", "requests"),
+    [
+        pytest.param(ASKED, 1, id="the same"),
+        pytest.param(replace(ASKED, reading=Reading(10, 21)), 2, id="another reading"),
+        pytest.param(replace(ASKED, scene=Scene.of("여름", ["산책로"])), 2, id="another season"),
+        pytest.param(replace(ASKED, scene=Scene.of("봄", ["산책로", "벤치"])), 2, id="other elements"),
+        pytest.param(replace(ASKED, park=replace(PARK, sign=Sign.parse("20x2"))), 2, id="another sign"),
+        pytest.param(replace(ASKED, temperature=0.0), 2, id="another sampling temperature"),
+    ],
+)
+def test_only_what_is_asked_for_alike_on_one_board_shares_a_request(other: Asked, requests: int) -> None:
+    model = Model()
+
+    async def ask() -> None:
+        writer = writer_of(model, Breaker(_never, SETTINGS.failures, 60))
+        await asyncio.gather(*(writer.write(asked, "lake", "id") for asked in (ASKED, other)))
+
+    asyncio.run(ask())
+    assert len(model.asked) == requests
+
+
+@pytest.mark.parametrize("words", Words)
+def test_the_settings_say_how_new_words_are_treated(words: Words) -> None:
+    async def treated() -> Words:
+        async with new_client(GatewaySettings(words=words)) as client:
+            return client._words
+
+    assert asyncio.run(treated()) is words

@@ -16,7 +16,7 @@ from serve.launch import Prepared, Variant, prepare
 from serve.settings import ServeSettings
 
 RECIPE = Recipe(name="tiny")
-FINGERPRINT = "signboard-1-80-0123456789abcdef"
+FINGERPRINT = "signboard-2-80-0123456789abcdef"
 SAMPLING = "--override-generation-config="
 
 

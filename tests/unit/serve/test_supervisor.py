@@ -1,4 +1,4 @@
-"""The supervisor: what keeps dying is given up, what dies now and then is not; the gateway gets the model's name."""
+"""The supervisor: what keeps dying is given up, what dies now and then is not; the gateway gets the recipe's keys."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ import gateway.__main__
 import serve.__main__
 from core.errors import ServiceError
 from core.ports import free_port
+from core.problem import Words
 from gateway.settings import GatewaySettings
+from pipeline.recipe import ServeSection
 from serve.launch import Prepared
 from serve.process import ModelServer
 from serve.settings import ServeSettings
@@ -75,22 +77,34 @@ def started_with(process: GatewayProcess, monkeypatch: pytest.MonkeyPatch) -> Ga
 def test_the_gateway_process_gets_address_and_model_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)  # no .env
     settings = GatewaySettings(host="localhost", port=8123)
-    process = GatewayProcess(settings, "http://127.0.0.1:9/v1", "park-writer", tmp_path / "log")
+    recipe = ServeSection(model_name="park-writer")
+    process = GatewayProcess(settings, "http://127.0.0.1:9/v1", recipe, tmp_path / "log")
     found = started_with(process, monkeypatch)
     assert (found.host, found.port) == ("localhost", 8123)
     assert (found.model_url, found.model_name) == ("http://127.0.0.1:9/v1", "park-writer")
 
 
+@pytest.mark.parametrize("words", Words)
+def test_the_gateway_process_treats_new_words_as_the_recipe_says(
+    words: Words, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    process = GatewayProcess(GatewaySettings(), "http://127.0.0.1:9/v1", ServeSection(words=words), tmp_path / "log")
+    assert started_with(process, monkeypatch).words is words
+
+
 def test_the_stack_gives_the_gateway_the_recipes_model_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIGNBOARD_GATEWAY_PORT", str(free_port()))
+    monkeypatch.setenv("SIGNBOARD_GATEWAY_PARKS", str(ROOT / "parks"))
     model = ModelServer(["true"], {}, "park-writer", ServeSettings(port=8124), tmp_path / "log")
     supervised: list[tuple[ModelServer, GatewayProcess]] = []
     monkeypatch.setattr("serve.__main__.prepare", lambda *_, **__: Prepared(model, tmp_path, ""))
     monkeypatch.setattr("serve.__main__.supervise", lambda server, process, _tell: supervised.append((server, process)))
     arguments: list[Any] = ["stack", "--recipe", ROOT / "recipes/nano.yaml", "--set", "serve.model_name=park-writer"]
+    arguments += ["--set", "serve.words=open"]
     done = CliRunner().invoke(serve.__main__.app, list(map(str, arguments)), catch_exceptions=False)
     assert done.exit_code == 0, done.output
     ((server, process),) = supervised
     found = started_with(process, monkeypatch)
-    assert (found.model_name, found.model_url) == ("park-writer", server.url)
+    assert (found.model_name, found.model_url, found.words) == ("park-writer", server.url, Words.OPEN)

@@ -21,7 +21,13 @@ from training.sft import last_checkpoint, lora_config, new_tokens, sft_config
 from training.stages import own_failures
 from training.trainer import load_base
 
-WRONG = {"yesterday": 10, "today": 20, "text": "어제보다 9도 올라 화창합니다. 벤치에서 여유를 즐기세요."}
+WRONG = {
+    "season": None,
+    "elements": None,
+    "yesterday": 10,
+    "today": 20,
+    "text": "어제보다 9도 올라 화창합니다. 벤치에서 여유를 즐기세요.",
+}
 # No value is its key's default, and no two numbers are the same: a mixed-up key shows, too.
 LORA = LoraSection(rank=8, alpha=24, dropout=0.125, target_modules=("k_proj", "o_proj"), new_tokens=True)
 TRAIN = TrainSection(
