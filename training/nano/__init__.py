@@ -1,1 +1,1 @@
-"""The nano base: a KORMo-layout model of 3.7 million parameters, trained here from scratch."""
+"""The nano base: a KORMo-layout model of 4.2 million parameters, trained here from scratch."""
