@@ -33,7 +33,7 @@ def run_module(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "named"),
     [
         (["--help"], ["say", "ping"]),
-        (["say", "--help"], ["--url", "--json", "--season", "--elements", "산책로"]),
+        (["say", "--help"], ["--url", "--json", "--season", "--elements", "벤치"]),
         (["ping", "--help"], ["--fingerprint"]),
     ],
     ids=["room", "say", "ping"],

@@ -415,8 +415,9 @@ def test_today_is_the_parks_own(parks: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert generate(client).json()["season"] == "겨울"
         assert generate(client, park="lake").json()["season"] == "봄"
         assert asked == ["Asia/Seoul", "Pacific/Kiritimati"]
-        generate(client, park="lake", date="2026-01-01")
-        assert len(asked) == 2
+        other = generate(client, park="lake", date="2026-01-01").json()
+        assert (other["season"], other["board"]) == ("겨울", None)  # a board shows today's messages only
+        assert "another date" in other["warnings"][0]
 
 
 def test_an_unknown_park_never_reaches_the_model(parks: Path) -> None:
