@@ -18,8 +18,8 @@ from typing import Annotated, Any
 import typer
 
 from core.errors import SettingError
-from core.park import Scene
 from core.reading import Reading
+from data.scenes import scene_of
 from data.sets import Example, diverse, handwritten
 from pipeline.cli import new_app, run_app, show_table
 from pipeline.files import write_text
@@ -87,7 +87,7 @@ def _served(path: Path, column: str) -> list[Example]:
     return [
         Example(
             Reading.of(line["yesterday"], line["today"]),
-            Scene.of(line["season"], line["elements"]) if line["season"] else None,
+            scene_of(line),
             line["text"],
         )
         for line in lines

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--elements", metavar="A,B", help="what is in the park, for instance 벤치,잔디밭")
     command.add_argument(
         "--words",
-        choices=[str(one) for one in Words],
+        choices=list(map(str, Words)),
         default=str(Words.STRICT),
         help="words not in the catalogue (%(default)s)",
     )

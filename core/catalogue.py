@@ -8,9 +8,11 @@ any), `seasons` (`봄,가을`; empty: any), `element` (the park element that the
 
 import csv
 import re
+import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from core.errors import CorpusError
 from core.reading import Reading
@@ -106,6 +108,12 @@ def elements() -> tuple[str, ...]:
 def vocabulary() -> frozenset[str]:
     """Return every word of the catalogue, without marks and numbers."""
     return frozenset(word for sentence in openings() + advices() for word in words_of(sentence.text.replace("{n}", "")))
+
+
+@cache
+def word_table(name: str) -> dict[str, Any]:
+    """Return one of the tables of the checks, `words/<name>.toml`."""
+    return tomllib.loads((WORDS / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def words_of(text: str) -> list[str]:

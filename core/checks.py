@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from core.park import Scene
+from core.park import Scene, season_of
 from core.problem import Finding, Problem
 from core.reading import Reading
 from core.safety import check_safety
@@ -23,6 +23,7 @@ FALL = re.compile(
     r"|\d도(?:나|쯤)? (?:더 )?(?:춥|추[워운]|쌀쌀|서늘|선선|시원)|\d도(?:나|쯤)? 덜 (?:덥|더[워운])"
 )
 SAME = re.compile(r"어제와 같|똑같|기온이 같|변함이? ?없|그대로|변화가? 없|다름없|어제처럼 이어")
+SENTENCE = re.compile(r"[^.?!]*[가-힣][^.?!]*[.?!]")
 LABEL_PATTERN = re.compile(
     r"메시지\s*:|출력|입력|전광판|\*\*|---|###|\(또는\)|또는|[<>|:#*`]|assistant|system|user|think", re.IGNORECASE
 )
@@ -56,7 +57,7 @@ def check_message(text: str, reading: Reading, scene: Scene | None = None, sign:
         *check_shape(text),
         *check_width(text, sign),
         *check_alphabet(text),
-        *check_sense(text, reading, scene.season if scene else None),
+        *check_sense(text, reading, season_of(scene)),
         *check_safety(text, reading),
         *check_truth(text, scene),
         *check_vocabulary(text),
@@ -93,7 +94,7 @@ def check_shape(text: str) -> list[Finding]:
     if text != text.strip() or len(text.splitlines()) != 1 or "  " in text:
         found.append(Finding(Problem.ONE_LINE, repr(text)))
     sentences = split_sentences(text)
-    if len(sentences) != 2 or not all(re.fullmatch(r"[^.?!]*[가-힣][^.?!]*[.?!]", part) for part in sentences):
+    if len(sentences) != 2 or not all(SENTENCE.fullmatch(part) for part in sentences):
         found.append(Finding(Problem.SENTENCES, f"{len(sentences)} sentences"))
     return found
 

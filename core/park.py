@@ -33,7 +33,11 @@ class Scene:
         wanted = set(names)
         if season not in list(Season):
             raise ParkError(f"{season!r} is no season.", f"Write one of {', '.join(Season)}.")
-        check_elements(wanted)
+        if unknown := sorted(wanted - set(elements())):
+            raise ParkError(
+                f"No park element is called {', '.join(unknown)}.",
+                f"Choose from {', '.join(elements())}; or add it, with sentences, to core/words/own.tsv and train.",
+            )
         if not wanted:
             raise ParkError("Nothing is in this park.", f"Give it an element, such as {EVERYWHERE[0]}.")
         return cls(Season(season), tuple(name for name in elements() if name in wanted))
@@ -65,14 +69,11 @@ class Park:
         return Scene.of(Season.of(day), (one.name for one in self.elements if day.month in one.months))
 
 
-def check_elements(names: Iterable[str]) -> None:
-    """Check that the words are park elements.
+def season_of(scene: Scene | None) -> Season | None:
+    """Return the season that the model was told; None: none, as in the plain prompt."""
+    return scene.season if scene else None
 
-    Raises:
-        ParkError: one is not.
-    """
-    if unknown := sorted(set(names) - set(elements())):
-        raise ParkError(
-            f"No park element is called {', '.join(unknown)}.",
-            f"Choose from {', '.join(elements())}; or add it, with sentences, to core/words/own.tsv and train.",
-        )
+
+def elements_of(scene: Scene | None) -> tuple[str, ...]:
+    """Return the elements that a message may name; without a scene, what every park has."""
+    return scene.elements if scene else EVERYWHERE

@@ -26,8 +26,6 @@ STOP_MARKERS = ("<|im_end|>", "<|EOT|>")
 GOLDEN = (Reading(10, 20), Scene(Season.SPRING, ("산책로", "벤치")))
 FINGERPRINT = "signboard-"
 PROMPT_FILE = "prompt.json"  # in adapters and checkpoints: the golden prompt as token ids, and its fingerprint
-
-
 USER_TEXT = re.compile(r"(?:지금은 (\S+)이고, 공원에 있는 것은 (.+)입니다\. )?어제 (-?\d+)도, 오늘 (-?\d+)도")
 
 

@@ -1,11 +1,10 @@
 """Check that a message helps where heat or cold is dangerous, and after a sudden change. Reads `words/safety.toml`."""
 
 import re
-import tomllib
 from functools import cache
 from typing import Any
 
-from core.catalogue import WORDS
+from core.catalogue import word_table
 from core.problem import Finding, Problem
 from core.reading import Reading
 from core.sign import split_sentences
@@ -28,25 +27,20 @@ def check_safety(text: str, reading: Reading) -> list[Finding]:
 
 def dangerous(today: int) -> str:
     """Return `heat` or `cold` where today's temperature (°C) is dangerous, else an empty text."""
-    table = _table()
+    table = word_table("safety")
     return "heat" if today >= table["heat"]["from"] else "cold" if today <= table["cold"]["to"] else ""
 
 
 def _sudden(reading: Reading) -> str:
-    table = _table()["sudden"]
+    table = word_table("safety")["sudden"]
     if reading.change <= -table["size"] and reading.today <= table["chill"]["to"]:
         return "chill"
     return "heat" if reading.change >= table["size"] and reading.today >= table["heat"]["from"] else ""
 
 
 @cache
-def _table() -> dict[str, Any]:
-    return tomllib.loads((WORDS / "safety.toml").read_text(encoding="utf-8"))
-
-
-@cache
 def _pattern(*keys: str) -> re.Pattern[str]:
-    value: Any = _table()
+    value: Any = word_table("safety")
     for key in keys:
         value = value[key]
     return re.compile(value)

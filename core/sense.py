@@ -4,11 +4,10 @@ Reads `words/sense.toml`: words with the °C range they may be used in, for sent
 """
 
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 
-from core.catalogue import WORDS, Condition, advices, openings, vocabulary, words_of
+from core.catalogue import Condition, advices, openings, vocabulary, word_table, words_of
 from core.problem import Finding, Problem
 from core.reading import Reading
 from core.sign import split_sentences
@@ -73,8 +72,6 @@ def band_of(degrees: int) -> Band:
 @cache
 def word_ranges(part: str) -> tuple[WordRange, ...]:
     """Return the word table of a part: `feel` (first sentence) or `activity` (second)."""
-    with (WORDS / "sense.toml").open("rb") as file:
-        entries = tomllib.load(file)[part]
     return tuple(
         WordRange(
             stem,
@@ -83,7 +80,7 @@ def word_ranges(part: str) -> tuple[WordRange, ...]:
             frozenset(entry.get("change", DIRECTIONS)),
             entry.get("size_min", 0),
         )
-        for entry in entries
+        for entry in word_table("sense")[part]
         for stem in entry["stems"]
     )
 
@@ -98,9 +95,10 @@ def check_sense(text: str, reading: Reading, season: str | None = None) -> list[
     found = []
     for part, sentence in (("feel", first), *(("activity", other) for other in rest)):
         when = _conditions().get(NUMBER.sub("{n}도", sentence))
-        if when is None or not when.holds(reading, season, NEAR):
-            found += _misfits(part, sentence, reading)
-        if when and not when.holds(reading, season, NEAR):
+        if when and when.holds(reading, season, NEAR):
+            continue
+        found += _misfits(part, sentence, reading)
+        if when:
             near = when.low - FAR <= reading.today <= when.high + FAR and when.kind in ("", reading.direction)
             told = f"{sentence!r} at {reading.today} °C, change {reading.change:+d} °C, {season or 'no season'}"
             found.append(Finding(Problem.UNUSUAL if near else Problem.SENSE, told))

@@ -4,12 +4,10 @@ Reads `words/truth.toml` and the catalogue's park elements.
 """
 
 import re
-import tomllib
 from functools import cache
-from typing import Any
 
-from core.catalogue import WORDS, elements
-from core.park import EVERYWHERE, Scene
+from core.catalogue import elements, word_table
+from core.park import Scene, elements_of, season_of
 from core.problem import Finding, Problem
 from core.season import Season
 
@@ -21,7 +19,7 @@ def check_truth(text: str, scene: Scene | None) -> list[Finding]:
 
 def check_park(text: str, scene: Scene | None) -> list[Finding]:
     """Require that every element and every place that a message names is in the park."""
-    here = set(scene.elements if scene else EVERYWHERE)
+    here = set(elements_of(scene))
     for name in sorted(here, key=len, reverse=True):  # an own element's name may hold another element's word
         text = text.replace(name, " ")
     absent = [match[0] for pattern, one_of in _names() for match in pattern.finditer(text) if not here & one_of]
@@ -31,7 +29,7 @@ def check_park(text: str, scene: Scene | None) -> list[Finding]:
 
 def check_season(text: str, scene: Scene | None) -> list[Finding]:
     """Require that a season that is named is the one that was told."""
-    now = scene.season if scene else None
+    now = season_of(scene)
     named = [match[0] for match in _seasons().finditer(text) if match[1] != now]
     named += [match[0] for pattern, when in _season_words() if now not in when and (match := pattern.search(text))]
     return [Finding(Problem.SEASON, name) for name in named]
@@ -48,32 +46,29 @@ def elements_in(text: str) -> set[str]:
 
 
 @cache
-def _table() -> dict[str, Any]:
-    return tomllib.loads((WORDS / "truth.toml").read_text(encoding="utf-8"))
-
-
-@cache
 def _names() -> tuple[tuple[re.Pattern[str], set[str]], ...]:
     own = [(re.compile(re.escape(name)), {name}) for name in elements()]
-    return (*own, *((re.compile(entry["pattern"]), set(entry["elements"])) for entry in _table()["names"]))
+    return (*own, *((re.compile(entry["pattern"]), set(entry["elements"])) for entry in word_table("truth")["names"]))
 
 
 @cache
 def _places() -> re.Pattern[str]:
-    return re.compile(_table()["places"]["pattern"])
+    return re.compile(word_table("truth")["places"]["pattern"])
 
 
 @cache
 def _seasons() -> re.Pattern[str]:
     names = "|".join(Season).replace("봄", "(?<!돌)봄(?!직)")
-    return re.compile(f"({names})(?!{_table()['seasons']['comparison']})")
+    return re.compile(f"({names})(?!{word_table('truth')['seasons']['comparison']})")
 
 
 @cache
 def _season_words() -> tuple[tuple[re.Pattern[str], set[str]], ...]:
-    return tuple((re.compile(entry["pattern"]), set(entry["seasons"])) for entry in _table()["seasons"]["words"])
+    return tuple(
+        (re.compile(entry["pattern"]), set(entry["seasons"])) for entry in word_table("truth")["seasons"]["words"]
+    )
 
 
 @cache
 def _unmeasured() -> re.Pattern[str]:
-    return re.compile("|".join(_table()["unmeasured"]["patterns"]))
+    return re.compile("|".join(word_table("truth")["unmeasured"]["patterns"]))

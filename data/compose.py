@@ -10,7 +10,7 @@ from functools import lru_cache
 from core.catalogue import Sentence, advices, openings, words_of
 from core.checks import check_message
 from core.errors import CorpusError
-from core.park import EVERYWHERE, Scene
+from core.park import Scene, elements_of, season_of
 from core.reading import Reading
 
 TRIES = 200  # combinations, before composing gives up
@@ -26,7 +26,7 @@ def compose(reading: Reading, scene: Scene | None, rng: random.Random, advice: S
         CorpusError: no two sentences of the catalogue go together here, or none goes with the given advice.
     """
     found: list[str] = []
-    firsts = rng.sample(fitting := openings_for(reading, scene.season if scene else None), len(fitting))
+    firsts = rng.sample(fitting := openings_for(reading, season_of(scene)), len(fitting))
     for first in itertools.islice(itertools.cycle(firsts), len(firsts) if advice else TRIES):
         second = advice or pick_advice(reading, scene, rng)
         message = f"{first.text.format(n=abs(reading.change))} {second.text}"
@@ -43,7 +43,7 @@ def compose(reading: Reading, scene: Scene | None, rng: random.Random, advice: S
 
 def opening(reading: Reading, scene: Scene | None, rng: random.Random) -> str:
     """Pick a first sentence, such as 어제보다 10도 올라 포근해졌습니다."""
-    fitting = openings_for(reading, scene.season if scene else None)
+    fitting = openings_for(reading, season_of(scene))
     if not fitting:
         raise CorpusError(
             f"No first sentence fits {reading.yesterday} → {reading.today} °C.", "Add one to core/words/openings.tsv."
@@ -68,12 +68,13 @@ def openings_for(reading: Reading, season: str | None) -> tuple[Sentence, ...]:
 
 def advices_for(reading: Reading, scene: Scene | None) -> list[Sentence]:
     """Return the second sentences that fit reading, season and park."""
-    here = {"", *(scene.elements if scene else EVERYWHERE)}
-    return [advice for advice in _advices_at(reading, scene.season if scene else None) if advice.element in here]
+    here = {"", *elements_of(scene)}
+    return [advice for advice in advices_at(reading, season_of(scene)) if advice.element in here]
 
 
 @lru_cache(maxsize=50_000)
-def _advices_at(reading: Reading, season: str | None) -> tuple[Sentence, ...]:
+def advices_at(reading: Reading, season: str | None) -> tuple[Sentence, ...]:
+    """Return the second sentences that fit reading and season, in whatever park."""
     return tuple(sentence for sentence in advices() if sentence.when.holds(reading, season))
 
 

@@ -14,12 +14,13 @@ from typing import Any
 from core.catalogue import advices
 from core.checks import check_message
 from core.errors import CorpusError
-from core.park import EVERYWHERE, Scene
+from core.park import Scene, elements_of, season_of
 from core.problem import Words, rejecting
 from core.prompt import build_messages
 from core.reading import Reading
 from core.sign import split_sentences
-from data.compose import compose, opening, pick_advice
+from data.compose import advices_at, compose, opening, pick_advice
+from data.scenes import scene_of
 from data.sets import Example, Split, handwritten
 
 # The stock phrases of the original's first model: dull, though no check rejects them.
@@ -95,12 +96,9 @@ def _off_temperature(row: Example, rng: random.Random) -> str:
 
 def _absent(row: Example, rng: random.Random) -> str:
     """Return the right opening with advice that names what this park does not have."""
-    here = {"", *(row.scene.elements if row.scene else EVERYWHERE)}
-    season = row.scene.season if row.scene else None
-    fitting = [one for one in advices() if one.when.holds(row.reading, season)]
-    absent = [one for one in fitting if one.element not in here] or [
-        one for one in advices() if one.element not in here
-    ]
+    here = {"", *elements_of(row.scene)}
+    fitting = [one for one in advices_at(row.reading, season_of(row.scene)) if one.element not in here]
+    absent = fitting or [one for one in advices() if one.element not in here]
     return f"{opening(row.reading, row.scene, rng)} {rng.choice(absent).text}" if absent else _off_temperature(row, rng)
 
 
@@ -131,7 +129,7 @@ def _own(path: Path, rng: random.Random) -> list[Pair]:
     held_out = {row.reading for split in splits for row in handwritten()[split]}
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        answers = [(Reading.of(line["yesterday"], line["today"]), _scene(line), str(line["text"])) for line in lines]
+        answers = [(Reading.of(line["yesterday"], line["today"]), scene_of(line), str(line["text"])) for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorpusError(
             f"{path} cannot be read as answers: {error}.", "Give a copy of runs/…/verdict/answers.jsonl."
@@ -141,7 +139,3 @@ def _own(path: Path, rng: random.Random) -> list[Pair]:
         for reading, scene, text in dict.fromkeys(answers)
         if reading not in held_out and text and rejecting(check_message(text, reading, scene), Words.OPEN)
     ]
-
-
-def _scene(line: dict[str, Any]) -> Scene | None:
-    return Scene.of(line["season"], line["elements"]) if line["season"] else None

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from core.catalogue import elements
 from core.park import EVERYWHERE, Scene
@@ -22,6 +23,15 @@ def random_scene(rng: random.Random, season: Season | None = None, include: Iter
 def random_prompt_scene(rng: random.Random) -> Scene | None:
     """Return a random scene, or None for the plain prompt."""
     return None if rng.random() < PLAIN_SHARE else random_scene(rng)
+
+
+def scene_of(line: dict[str, Any]) -> Scene | None:
+    """Return the scene of a line of answers.jsonl.
+
+    Raises:
+        ParkError, KeyError, TypeError: the line is none.
+    """
+    return Scene.of(line["season"], line["elements"]) if line["season"] else None
 
 
 def cases(rounds: int, every: int = 1) -> Iterator[tuple[int, Reading, Scene | None]]:

@@ -129,10 +129,12 @@ class _Composer:
                 f"{advice.place}: {advice.text!r} fits no reading of the training set.", "Widen low, high or change."
             )
         found: list[Example] = []
-        for reading in (self._rng.choice(fitting) for _ in range(OWN_ROWS * 5)):
-            scene = random_scene(self._rng, self._rng.choice(seasons), [advice.element] if advice.element else [])
-            example = self._compose(reading, scene, advice)
-            found += [example] if example and len(found) < OWN_ROWS else []
+        for _ in range(OWN_ROWS * 5):
+            scene = random_scene(self._rng, self._rng.choice(seasons), filter(None, [advice.element]))
+            if example := self._compose(self._rng.choice(fitting), scene, advice):
+                found.append(example)
+            if len(found) == OWN_ROWS:
+                break
         if not found:
             compose(fitting[0], random_scene(self._rng, seasons[0], filter(None, [advice.element])), self._rng, advice)
         return found

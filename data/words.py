@@ -6,7 +6,7 @@ In: core/words. Out: faults, each with the row's place, the word or width at fau
 import re
 
 from core.catalogue import Sentence, advices, openings, own_advices
-from core.checks import check_alphabet, check_direction, check_labels, check_number, check_width
+from core.checks import SENTENCE, check_alphabet, check_direction, check_labels, check_number, check_width
 from core.errors import CorpusError
 from core.park import Scene
 from core.problem import Finding, Problem
@@ -14,7 +14,7 @@ from core.reading import USUAL_CHANGE, USUAL_RANGE, Reading
 from core.safety import check_safety
 from core.season import Season
 from core.sign import split_sentences
-from core.truth import check_truth, elements_in
+from core.truth import check_park, check_season, check_unmeasured, elements_in
 
 REMEDIES = {
     Problem.WIDTH: "shorten it, or use shorter words: a Hangul syllable takes two cells, a space or a mark one",
@@ -39,50 +39,55 @@ def proofread() -> int:
     Raises:
         CorpusError: some are wrong; the text names the place, the reason and the remedy of each, at most ten.
     """
-    own = own_advices()
-    rows = [*own, *(one for one in advices() if one not in own), *openings()]
-    faults = [f"{one.place}: {one.text!r}: {found}" for one in rows for found in faults_of(one)]
+    own = set(own_advices())
+    found = [(one, _faults_of_advice(one)) for one in sorted(advices(), key=lambda one: one not in own)]
+    found += [(one, _faults_of_opening(one)) for one in openings()]
+    faults = [f"{one.place}: {one.text!r}: {told}" for one, wrong in found for told in _told(wrong)]
     first = {one.text: one.place for one in reversed([*openings(), *advices()])}
     faults += [
         f"{one.place}: {one.text!r} stands in {first[one.text]} already (remove one)"
-        for one in rows
+        for one, _ in found
         if first[one.text] != one.place
     ]
     if faults:
         raise CorpusError("\n".join(faults[:10]), "docs/words.md explains the columns and the rules.")
-    return len(rows)
+    return len(found)
 
 
-def faults_of(sentence: Sentence) -> list[str]:
-    """Return what is wrong with a sentence, each fault with its remedy."""
-    found = {one.problem: one for one in reversed(_findings(sentence))}
+def _told(findings: list[Finding]) -> list[str]:
+    """Return each kind of fault once, with its remedy."""
+    found = {one.problem: one for one in reversed(findings)}
     return [f"{one.problem}: {one.detail} ({REMEDIES[one.problem]})" for one in found.values()]
 
 
-def _findings(sentence: Sentence) -> list[Finding]:
+def _faults_of_opening(sentence: Sentence) -> list[Finding]:
+    size = sentence.when.smallest or 1
+    rise = {"rise": size, "fall": -size, "same": 0}[sentence.when.kind]
+    reading = Reading(sentence.when.low - rise, sentence.when.low)
+    text = sentence.text.format(n=size)
+    return [*_faults(sentence), *check_number(text, reading), *check_direction(text, reading)]
+
+
+def _faults_of_advice(sentence: Sentence) -> list[Finding]:
+    braces = [Finding(Problem.NUMBER, "{")] if "{" in sentence.text else []
+    return [*_faults(sentence), *braces, *_unsafe(sentence)]
+
+
+def _faults(sentence: Sentence) -> list[Finding]:
+    """Return what is wrong with a first or second sentence."""
     text = sentence.text.replace("{n}", str(USUAL_CHANGE))
     found = [*check_labels(text), *check_width(text), *check_alphabet(text)]
-    if len(split_sentences(text)) != 1 or not re.fullmatch(r"[^.?!]*[가-힣][^.?!]*[.?!]", text):
+    if len(split_sentences(text)) != 1 or not SENTENCE.fullmatch(text):
         found.append(Finding(Problem.SENTENCES, "not exactly one sentence"))
     if digits := re.search(r"\d", sentence.text):
         found.append(Finding(Problem.NUMBER, digits[0]))
-    seasons: list[str | None] = [*sorted(sentence.when.seasons)]
-    for season in seasons or [None]:
-        scene = Scene(Season(season or Season.SPRING), tuple(filter(None, [sentence.element])))
-        found += [one for one in check_truth(text, scene) if season or one.problem is not Problem.SEASON]
-        if season is None:
-            found += [one for one in check_truth(text, None) if one.problem is Problem.SEASON]
+    here = tuple(filter(None, [sentence.element]))
+    scenes: list[Scene | None] = [Scene(Season(name), here) for name in sorted(sentence.when.seasons)]
+    found += [*check_park(text, Scene(Season.SPRING, here)), *check_unmeasured(text)]
+    found += [one for scene in scenes or [None] for one in check_season(text, scene)]
     if sentence.element and sentence.element not in elements_in(text):
         found.append(Finding(Problem.ABSENT, f"the text does not name {sentence.element}"))
-    if sentence in openings():
-        size = sentence.when.smallest or 1
-        rise = {"rise": size, "fall": -size, "same": 0}[sentence.when.kind]
-        reading = Reading(sentence.when.low - rise, sentence.when.low)
-        text = sentence.text.format(n=size)
-        return [*found, *check_number(text, reading), *check_direction(text, reading)]
-    if "{" in sentence.text:
-        found.append(Finding(Problem.NUMBER, "{"))
-    return found + _unsafe(sentence)
+    return found
 
 
 def _unsafe(sentence: Sentence) -> list[Finding]:

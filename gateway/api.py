@@ -10,7 +10,7 @@ from core.park import Scene
 from core.season import Season
 from core.sign import Sign
 from gateway.problems import ProblemDetails
-from gateway.settings import BATCH
+from gateway.settings import BATCH, NAME
 from gateway.writer import Written
 
 
@@ -20,11 +20,11 @@ def _only_a_date(value: Any) -> Any:
     return value
 
 
-BoardId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+BoardId = Annotated[str, Field(pattern=f"^{NAME}$")]
 Degrees = Annotated[
     float, Field(allow_inf_nan=False, strict=True, examples=[10, 20], description="°C, -35…45, and at most 25 apart.")
 ]
-ParkId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+ParkId = BoardId
 # As text only: pydantic takes a number for seconds since 1970, and the season would be another one.
 Day = Annotated[DateOnly, BeforeValidator(_only_a_date)]
 MAIN = "main"

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel
 
 from clients import SignMessage
-from core.park import Park
+from core.park import Park, season_of
 from core.season import Season
 from core.sign import Sign
 from gateway.settings import HISTORY
@@ -160,7 +160,7 @@ class Boards:
             generated_text=message.text,
             yesterday_temp=message.reading.yesterday,
             today_temp=message.reading.today,
-            season=message.scene.season if message.scene else None,
+            season=season_of(message.scene),
             elements=list(message.scene.elements) if message.scene else [],
             written_at=written,
             tries=message.tries,

@@ -24,7 +24,6 @@ class Metrics:
         self._problems = Counter(
             "signboard_rejected_samples", "Why samples were rejected.", ["problem"], registry=self.registry
         )
-
         self._unknown = Counter(
             "signboard_unknown_words", "Messages with words that the catalogue does not have.", registry=self.registry
         )

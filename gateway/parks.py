@@ -4,7 +4,7 @@ import re
 from datetime import date, datetime
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from core.errors import ParkError, SettingError
 from core.park import ALL_YEAR, Element, Park
 from core.sign import Sign
+from gateway.settings import NAME, known_timezone
 
 Month = Annotated[int, Field(ge=1, le=12, strict=True)]
-FILE = re.compile(r"[a-z0-9][a-z0-9-]{0,39}\.yaml")  # requests name parks by it
+FILE = re.compile(rf"{NAME}\.yaml")  # requests name parks by it
 TODO = "Compare it with parks/default.yaml."
 
 
@@ -53,10 +54,7 @@ class ParkFile(BaseModel):
     @field_validator("timezone")
     @classmethod
     def _timezone(cls, name: str | None) -> str | None:
-        try:
-            return name and ZoneInfo(name).key
-        except (OSError, ValueError, ZoneInfoNotFoundError) as error:
-            raise ValueError(f"no time zone {name!r} on this machine") from error
+        return name and known_timezone(name)
 
 
 class Parks:

@@ -15,6 +15,7 @@ from core.sign import Sign
 from gateway.keys import Key, parse_keys
 
 PREFIX = "SIGNBOARD_GATEWAY_"
+NAME = r"[a-z0-9][a-z0-9-]{0,39}"  # of a board, and of a park's file
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 # Limits that nobody needs to change; those that a site may change are settings below.
@@ -24,6 +25,18 @@ WATCHERS = 1000  # open event streams
 CONNECTIONS = 4096  # open connections, streams included
 HEADER_BYTES = 16384  # of one request
 PING_SECONDS = 3.0  # for the one-token request of probe and health; a hung ping delays the next one by this long
+
+
+def known_timezone(name: str) -> str:
+    """Return a time zone's name.
+
+    Raises:
+        ValueError: this machine does not know it.
+    """
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"no time zone {name!r} on this machine") from error
 
 
 class GatewaySettings(BaseSettings):
@@ -73,11 +86,7 @@ class GatewaySettings(BaseSettings):
     @field_validator("timezone")
     @classmethod
     def _timezone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise ValueError(f"no time zone {name!r} on this machine") from error
-        return name
+        return known_timezone(name)
 
     @field_validator("rate_limit")
     @classmethod

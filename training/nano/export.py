@@ -101,11 +101,10 @@ def probe_rows(measured: dict[str, dict[str, float]]) -> list[list[str]]:
 
 def command(plan: Plan) -> str:
     """Return the command of a training."""
-    if plan.terse_steps or plan.mixed_steps:
-        steps = f"--terse-steps {plan.terse_steps} --mixed-steps {plan.mixed_steps}"
-    else:
-        steps = f"--start CHECKPOINT --message-steps {plan.message_steps}"
-    return f"python -m training base --seed {plan.seed} {steps}"
+    steps = {"terse": plan.terse_steps, "mixed": plan.mixed_steps, "message": plan.message_steps}
+    start = "" if plan.terse_steps or plan.mixed_steps else " --start CHECKPOINT"
+    counts = "".join(f" --{name}-steps {count}" for name, count in steps.items() if count)
+    return f"python -m training base --seed {plan.seed}{start}{counts}"
 
 
 def card(

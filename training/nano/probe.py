@@ -62,9 +62,8 @@ def arithmetic_right(text: str, reading: Reading) -> bool:
     if size == 0:
         return not clauses and bool(UNCHANGED.search(text) or SAME.search(text))
     right, wrong = (RISE, FALL) if reading.change > 0 else (FALL, RISE)
-    told = [(int(number), word) for number, word in clauses]
-    return bool(told) and all(
-        number == size and right.search(words) and not wrong.search(words) for number, words in told
+    return bool(clauses) and all(
+        int(number) == size and right.search(words) and not wrong.search(words) for number, words in clauses
     )
 
 

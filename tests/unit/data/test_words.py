@@ -21,7 +21,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Own]:
     """Let a test write the operator's file; every cached view of the catalogue is forgotten before and after."""
     views = (
         *(catalogue.own_advices, catalogue.advices, catalogue.elements, catalogue.vocabulary),
-        *(compose._advices_at, sense._conditions, truth._names),
+        *(compose.advices_at, sense._conditions, truth._names),
     )
 
     def write(rows: list[str]) -> None:
