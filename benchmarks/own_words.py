@@ -1,6 +1,6 @@
 """The walk-through of docs/words.md, timed: an operator's sentences and a new park element, without a new base.
 
-Usage: python -m benchmarks.own_words
+Usage: python -m benchmarks.own_words walk
 In: the examples of docs/words.md. Out: seconds of each step, and how often the served 4-bit model says each new
 sentence where it fits. Works in a copy of the repository under runs/; this checkout stays as it is.
 """
@@ -29,7 +29,7 @@ app = new_app("Time the walk-through of docs/words.md.")
 
 
 @app.command()
-def main(asked: Annotated[int, typer.Option(min=1, help="Messages to ask for each new sentence.")] = 40) -> None:
+def walk(asked: Annotated[int, typer.Option(min=1, help="Messages to ask for each new sentence.")] = 40) -> None:
     """Add the page's sentences to a copy, build its line, serve it and count the new sentences."""
     rows = examples()
     _copy(rows)
