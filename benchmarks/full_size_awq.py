@@ -27,6 +27,7 @@ from serve.settings import ServeSettings
 
 PROMPT, TOKENS = 80, 32
 GIB = 2**30
+CONTEXT = 512  # tokens; the checkpoint has no tokenizer that could tell
 
 
 def main(
@@ -76,9 +77,12 @@ def read_bandwidth(size: int = 2 * GIB, times: int = 5) -> float:
 def serve(folder: Path) -> dict[str, float]:
     """Serve the checkpoint; return seconds and bytes."""
     recipe = load_recipe(Path("recipes/kormo-10b.yaml"), ["serve.enforce_eager=true", "serve.max_num_seqs=8"])
-    check_memory(recipe, folder / "awq")
+    check_memory(recipe, folder / "awq", CONTEXT)
     settings = ServeSettings(host="127.0.0.1", port=free_port(), start_timeout=1800)
-    flags = [*vllm_flags(recipe, folder / "awq", settings.host, settings.port, cpu=True), "--skip-tokenizer-init"]
+    flags = [
+        *vllm_flags(recipe, folder / "awq", CONTEXT, settings.host, settings.port, cpu=True),
+        "--skip-tokenizer-init",
+    ]
     server = TokenServer(
         vllm_command(flags),
         vllm_environment(recipe, cpu=True),

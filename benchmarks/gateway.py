@@ -23,7 +23,6 @@ import psutil
 import typer
 
 from benchmarks.flaky_proxy import FlakyProxy, Mode
-from clients.client import MAX_TOKENS
 from core.checks import check_message
 from core.errors import ServiceError, SignboardError
 from core.park import Scene
@@ -113,7 +112,7 @@ async def _cost(vllm_url: str, gateway_url: str, rounds: int) -> dict[str, Any]:
 
         async def raw(reading: Reading) -> None:
             body = {"model": "signboard", "messages": build_messages(reading), "stop": list(STOP_MARKERS)}
-            answer = await vllm.post("/v1/chat/completions", json=body | {"max_tokens": MAX_TOKENS})
+            answer = await vllm.post("/v1/chat/completions", json=body)
             assert answer.status_code == httpx.codes.OK, answer.text
 
         async def through(reading: Reading) -> None:

@@ -53,6 +53,7 @@ AWQ_LAYERS = 4  # all 40 take long, and every layer takes the same time
 TOKENS, TRIES, CONCURRENT = 128, 3, (1, 8, 32, 64)
 START_TIMEOUT = 1800.0  # seconds; a cold disk reads 21 GB
 BESIDE_WEIGHTS = 2 << 30  # bytes of GPU memory for KV cache, activations and CUDA graphs
+CONTEXT = 512  # tokens; random weights have no tokenizer that could tell
 LOG_LINES = 200  # kept of a part that failed
 # GB/s, by torch's exact device name (variants of a card differ); from the vendor's data sheets.
 BANDWIDTH = {
@@ -451,7 +452,10 @@ def decode(job: Job) -> Finding:
     """Serve the checkpoint with the recipe's flags and time its decoding."""
     recipe, log = load_recipe(RECIPE), job.folder / f"{job.part}.vllm.log"
     settings = ServeSettings(host="127.0.0.1", port=free_port(), start_timeout=START_TIMEOUT)
-    flags = [*vllm_flags(recipe, job.checkpoint, settings.host, settings.port, cpu=False), "--skip-tokenizer-init"]
+    flags = [
+        *vllm_flags(recipe, job.checkpoint, CONTEXT, settings.host, settings.port, cpu=False),
+        "--skip-tokenizer-init",
+    ]
     environment = vllm_environment(recipe, cpu=False)
     with TokenServer(vllm_command(flags), environment, recipe.serve.model_name, settings, log) as server:
         found: Finding = {"start_seconds": server.start_seconds, **asyncio.run(rates(server.url, recipe, job))}

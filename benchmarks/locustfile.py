@@ -18,7 +18,6 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from benchmarks.sensors import schedule
-from clients.client import MAX_TOKENS
 from core.checks import check_message
 from core.park import Scene
 from core.prompt import STOP_MARKERS, build_messages
@@ -99,7 +98,6 @@ class Board(FastHttpUser):
             "model": model,
             "messages": build_messages(reading),
             "stop": list(STOP_MARKERS),
-            "max_tokens": MAX_TOKENS,
         }
 
 

@@ -34,7 +34,6 @@ DEFAULT_URL = "http://127.0.0.1:8000/v1"
 DEFAULT_MODEL = "signboard"
 MAX_SAMPLES = 4  # for one message, the first included
 DEADLINE = 30.0  # seconds for one message, all samples included
-MAX_TOKENS = 64  # a good message takes about half of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +208,8 @@ class AsyncSignboardClient:
         return announced
 
     async def _complete(self, reading: Reading, scene: Scene | None, options: dict[str, Any]) -> ChatCompletion:
-        completion = await self._create(reading, scene, stop=list(STOP_MARKERS), max_tokens=MAX_TOKENS, **options)
+        # No max_tokens: the checkpoint ships the number that its own tokenizer needs.
+        completion = await self._create(reading, scene, stop=list(STOP_MARKERS), **options)
         announced = announced_fingerprint(completion)
         # The first answer, or the server was replaced: check that it reads our prompt as its model was trained on it.
         if self._fingerprint or announced.startswith(FINGERPRINT):

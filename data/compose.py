@@ -19,16 +19,28 @@ EACH = 0.03  # the most that one such sentence gets, where there are few
 OFTEN = frozenset({"기온", "어제", "오늘"})  # words that both sentences may have
 
 
-def compose(reading: Reading, scene: Scene | None, rng: random.Random, advice: Sentence | None = None) -> str:
+def compose(
+    reading: Reading, scene: Scene | None, rng: random.Random, advice: Sentence | None = None, bound: float = 0.0
+) -> str:
     """Compose one message that passes every check; the random generator picks the sentences.
+
+    Args:
+        reading: yesterday's and today's temperature.
+        scene: season and park, or None for the plain prompt.
+        rng: the source of chance.
+        advice: the second sentence, if it is chosen already.
+        bound: share of the second sentences, and half as many of the first, that only this season or park allows, where
+            there are some; 0: as many as chance gives.
 
     Raises:
         CorpusError: no two sentences of the catalogue go together here, or none goes with the given advice.
     """
     found: list[str] = []
     firsts = rng.sample(fitting := openings_for(reading, season_of(scene)), len(fitting))
+    if bound and rng.random() < bound / 2:
+        firsts.sort(key=lambda first: not first.when.seasons)
     for first in itertools.islice(itertools.cycle(firsts), len(firsts) if advice else TRIES):
-        second = advice or pick_advice(reading, scene, rng)
+        second = advice or pick_advice(reading, scene, rng, bound)
         message = f"{first.text.format(n=abs(reading.change))} {second.text}"
         found = [f"{one.problem}: {one.detail}" for one in check_message(message, reading, scene)]
         if not found and not echoes(first.text, second.text):
@@ -51,11 +63,14 @@ def opening(reading: Reading, scene: Scene | None, rng: random.Random) -> str:
     return rng.choice(fitting).text.format(n=abs(reading.change))
 
 
-def pick_advice(reading: Reading, scene: Scene | None, rng: random.Random) -> Sentence:
-    """Pick a second sentence, often one about the change."""
+def pick_advice(reading: Reading, scene: Scene | None, rng: random.Random, bound: float = 0.0) -> Sentence:
+    """Pick a second sentence, often one about the change; a share of them bound to this season or park."""
     fitting = advices_for(reading, scene)
     if not fitting:
         raise CorpusError(f"No advice fits {reading.today} °C in {scene}.", "Add some to core/words/advice.tsv.")
+    here = [advice for advice in fitting if advice.element or advice.when.seasons]
+    if bound and here and rng.random() < bound:
+        return rng.choice(here)
     about = [advice for advice in fitting if advice.when.kind]
     return rng.choice(about if rng.random() < min(ABOUT_THE_CHANGE, EACH * len(about)) else fitting)
 

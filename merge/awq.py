@@ -4,13 +4,19 @@ AutoAWQ packs the calibration rows into blocks itself when it gets token ids; ro
 """
 
 import json
+import math
 import sys
 import warnings
 from pathlib import Path
 
 from core.errors import StageError
+from merge.weights import is_quantized
 from pipeline.recipe import QuantizeSection
+from training.checkpoint import read_header, weight_files
 from training.tokenization import load_tokenizer, row_ids
+
+GROUPS = (128, 64, 32)  # input channels that share a scale, the cheapest first
+BLOCK, BLOCK_STEP = 256, 64  # tokens of a calibration block, unless a row is longer
 
 
 def calibration_rows(jsonl: Path, checkpoint: Path, count: int) -> list[list[int]]:
@@ -21,27 +27,54 @@ def calibration_rows(jsonl: Path, checkpoint: Path, count: int) -> list[list[int
     return [row_ids(tokenizer, row)[0] for row in rows[::step][:count]]
 
 
-def usable(calibration: list[list[int]], settings: QuantizeSection) -> list[list[int]]:
-    """Return the rows that fit one block: the backend drops longer ones without a word.
+def fitting_group(merged: Path, wanted: int | None) -> int:
+    """Return how many input channels share a scale: what is wanted, or the largest group that divides every matrix.
+
+    Raises:
+        StageError: the group that is wanted, or the smallest, does not divide a matrix.
+    """
+    widths = {
+        name: entry["shape"][1]
+        for path in weight_files(merged)
+        for name, entry in read_header(merged / path)[0].items()
+        if is_quantized(name)
+    }
+    dividing = [size for size in GROUPS if not any(width % size for width in widths.values())]
+    if wanted in dividing or (wanted is None and dividing):
+        return wanted or dividing[0]
+    size = wanted or min(GROUPS)
+    name, width = next((name, width) for name, width in widths.items() if width % size)
+    raise StageError(
+        f"{name} has {width} inputs, which groups of {size} do not divide.",
+        f"Set quantize.group_size to {dividing[0]}." if dividing else "AWQ cannot quantize this base.",
+    )
+
+
+def block_length(calibration: list[list[int]]) -> int:
+    """Return the tokens of a calibration block that holds every row."""
+    longest = max(map(len, calibration), default=0)
+    return max(BLOCK, math.ceil(longest / BLOCK_STEP) * BLOCK_STEP)
+
+
+def usable(calibration: list[list[int]], length: int) -> list[list[int]]:
+    """Return the rows that fit one block of `length` tokens: the backend drops longer ones without a word.
 
     Raises:
         StageError: what is left does not fill one block.
     """
-    rows = [row for row in calibration if len(row) <= settings.calibration_length]
-    if sum(map(len, rows)) < settings.calibration_length:
+    rows = [row for row in calibration if len(row) <= length]
+    if sum(map(len, rows)) < length:
         raise StageError(
-            f"{len(rows)} of {len(calibration)} calibration rows fit a block of {settings.calibration_length} tokens; "
-            "they do not fill one.",
+            f"{len(rows)} of {len(calibration)} calibration rows fit a block of {length} tokens; they do not fill one.",
             "Raise quantize.calibration_length or quantize.calibration_rows.",
         )
     return rows
 
 
-def calibration_blocks(text: Path, checkpoint: Path, settings: QuantizeSection) -> list[list[int]]:
+def calibration_blocks(text: Path, checkpoint: Path, count: int, size: int) -> list[list[int]]:
     """Return the token ids of any text in blocks: a comparison for calibrating on the training rows."""
     ids = load_tokenizer(checkpoint)(text.read_text(encoding="utf-8"))["input_ids"]
-    size = settings.calibration_length
-    return [ids[start : start + size] for start in range(0, len(ids), size)][: settings.calibration_rows]
+    return [ids[start : start + size] for start in range(0, len(ids), size)][:count]
 
 
 def quantize(merged: Path, calibration: list[list[int]], target: Path, settings: QuantizeSection) -> None:

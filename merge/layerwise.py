@@ -1,4 +1,4 @@
-"""Run a Llama checkpoint layer by layer in fp32: one layer and a few rows in memory, whatever the model's size.
+"""Run a checkpoint layer by layer in fp32: one layer and a few rows in memory, whatever the model's size.
 
 The proofs need exact log-probabilities of a few dozen rows, for models larger than the machine's memory.
 """
@@ -10,20 +10,22 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from rich.progress import track
 from safetensors.torch import load_file
-from transformers import LlamaConfig
+from transformers import AutoConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRMSNorm, LlamaRotaryEmbedding
+from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RMSNorm, Qwen2RotaryEmbedding
+from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer, Qwen3RMSNorm, Qwen3RotaryEmbedding
 
 from merge.weights import Weights
+from training.tokenization import TokenRow
 
-LAYER = (
-    *(f"self_attn.{side}_proj.weight" for side in "qkvo"),
-    *(f"mlp.{side}_proj.weight" for side in ("gate", "up", "down")),
-    "input_layernorm.weight",
-    "post_attention_layernorm.weight",
-)
+# transformers' layer, norm and rotary embedding of each family that an import writes (training/families.py)
+MODULES: dict[str, tuple[Any, Any, Any]] = {
+    "llama": (LlamaDecoderLayer, LlamaRMSNorm, LlamaRotaryEmbedding),
+    "qwen2": (Qwen2DecoderLayer, Qwen2RMSNorm, Qwen2RotaryEmbedding),
+    "qwen3": (Qwen3DecoderLayer, Qwen3RMSNorm, Qwen3RotaryEmbedding),
+}
 EMBEDDING = "model.embed_tokens.weight"
 VOCABULARY_BLOCK = 16384  # rows of the head in fp32 at once
-TokenRow = tuple[list[int], int]  # token ids, and how many of them are the prompt
 
 
 class Streamed:
@@ -36,7 +38,8 @@ class Streamed:
     """
 
     def __init__(self, folder: Path, weights: Weights, adapter: Path | None = None) -> None:
-        self._config = LlamaConfig.from_pretrained(folder, local_files_only=True, attn_implementation="sdpa")
+        self._config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, attn_implementation="sdpa")
+        self._decoder, self._norm, self._rotary = MODULES[self._config.model_type]
         self._weights = weights
         self._lora: Any = LoraConfig.from_pretrained(str(adapter)) if adapter else None
         self._factors = load_file(adapter / "adapter_model.safetensors") if adapter else {}
@@ -46,14 +49,14 @@ class Streamed:
     def logprobs(self, rows: list[TokenRow], what: str) -> list[torch.Tensor]:
         """Return, per row, the log-probabilities (completion tokens, vocabulary), fp32, that predict the completion."""
         states = self._embedded(rows)
-        rotary = LlamaRotaryEmbedding(self._config).to(self._device)
+        rotary = self._rotary(self._config).to(self._device)
         places = [torch.arange(len(ids), device=self._device).unsqueeze(0) for ids, _ in rows]
         angles = [rotary(state, place) for state, place in zip(states, places, strict=True)]
         for index in track(range(self._config.num_hidden_layers), what, transient=True):
             layer = self._layer(index)
             states = [layer(s, position_embeddings=a) for s, a in zip(states, angles, strict=True)]
         with torch.device(self._device):
-            norm = LlamaRMSNorm(self._config.hidden_size, self._config.rms_norm_eps)
+            norm = self._norm(self._config.hidden_size, self._config.rms_norm_eps)
         norm.load_state_dict({"weight": self._ready("model.norm.weight")})
         ends = [norm(state[0, prompt - 1 : -1]) for state, (_, prompt) in zip(states, rows, strict=True)]
         return list(self._head(torch.cat(ends)).log_softmax(-1).split([len(end) for end in ends]))
@@ -81,8 +84,8 @@ class Streamed:
     def _layer(self, index: int) -> Any:
         prefix = f"model.layers.{index}."
         with torch.device("meta"):
-            layer = LlamaDecoderLayer(self._config, index)
-        layer.load_state_dict({name: self._ready(prefix + name) for name in LAYER}, assign=True)
+            layer = self._decoder(self._config, index)
+        layer.load_state_dict({name: self._ready(prefix + name) for name in layer.state_dict()}, assign=True)
         if self._lora:
             self._inject(layer, f"base_model.model.{prefix}")
         return layer.eval()

@@ -12,10 +12,9 @@ import torch
 from torch.nn.functional import nll_loss
 
 from merge.adapter import read_adapter
-from merge.layerwise import Streamed, TokenRow
+from merge.layerwise import Streamed
 from merge.weights import Checkpoint, Weights, awq_weights, folded, rounded_to_nearest, through_nf4
-from pipeline.recipe import QuantizeSection
-from training.tokenization import load_tokenizer, row_ids
+from training.tokenization import TokenRow, load_tokenizer, row_ids
 
 
 @dataclass(frozen=True)
@@ -85,12 +84,12 @@ def compare_fold(base: Path, adapter: Path, merged: Path, held_out: HeldOut, *, 
     }
 
 
-def compare_awq(merged: Path, awq: Path, held_out: HeldOut, settings: QuantizeSection) -> dict[str, float]:
+def compare_awq(merged: Path, awq: Path, held_out: HeldOut, group_size: int) -> dict[str, float]:
     """Compare AWQ and round-to-nearest with the merged checkpoint on held-out rows."""
     plain = Checkpoint(merged)
     versions: dict[str, Weights] = {
         "loss_merged": plain,
-        "loss_round_to_nearest": rounded_to_nearest(plain, settings.group_size, settings.bits),
+        "loss_round_to_nearest": rounded_to_nearest(plain, group_size),
         "loss_awq": awq_weights(awq),
     }
     losses = {

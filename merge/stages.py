@@ -10,6 +10,7 @@ from typing import Any
 
 from core.errors import StageError
 from core.prompt import PROMPT_FILE
+from pipeline.budget import read_budget, sampling_defaults
 from pipeline.cli import console
 from pipeline.files import write_text
 from pipeline.graph import MADE_FROM
@@ -18,7 +19,7 @@ from pipeline.recipe import Fold, GenerationSection, QuantizeSection, Recipe
 from pipeline.stage import run_stage
 from training.checkpoint import TOKENIZER_FILES, end_tokens, read_json
 
-MERGED_FORMAT = AWQ_FORMAT = 4  # see run_stage
+MERGED_FORMAT = AWQ_FORMAT = 5  # see run_stage
 
 
 def run_fold(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
@@ -39,7 +40,7 @@ def run_fold(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         way = choose_fold(recipe.merge.fold, losses)
         found = fold_checkpoint(base, read_adapter(adapter, base), folder, nf4=way == "nf4")
         # 2. Ship a bare call's defaults in the checkpoint, and prove that it reads rows as the tokens of training.
-        ship_behaviour(folder, recipe.generation)
+        ship_behaviour(folder, recipe.generation, read_budget(adapter).message)
         prove_prompt(adapter, run / "data", folder)
         # 3. Publish only a fold that computes what base + adapter compute.
         proof = compare_fold(base, adapter, folder, held_out, nf4=way == "nf4")
@@ -65,20 +66,32 @@ def run_fold(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
 
 def run_quantize(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
     """Quantize the merged checkpoint to AWQ; return the manifest and whether it is new."""
-    run, settings = recipe.folder, recipe.quantize
+    run, wanted = recipe.folder, recipe.quantize
 
     def fill(folder: Path) -> dict[str, Any]:
         with console.status("loading torch and AutoAWQ"):
-            from merge.awq import calibration_blocks, calibration_rows, quantize, usable
+            from merge.awq import (
+                BLOCK,
+                block_length,
+                calibration_blocks,
+                calibration_rows,
+                fitting_group,
+                quantize,
+                usable,
+            )
             from merge.card import write_card
             from merge.proofs import HeldOut, compare_awq
 
         # 1. Quantize, calibrated on training rows as the server renders them.
-        if settings.calibration_text:
-            rows = calibration_blocks(settings.calibration_text, run / "merged", settings)
+        if wanted.calibration_text:
+            size = wanted.calibration_length or BLOCK
+            rows = calibration_blocks(wanted.calibration_text, run / "merged", wanted.calibration_rows, size)
         else:
-            rows = calibration_rows(run / "data" / "train.jsonl", run / "merged", settings.calibration_rows)
-        rows = usable(rows, settings)
+            rows = calibration_rows(run / "data" / "train.jsonl", run / "merged", wanted.calibration_rows)
+        group = fitting_group(run / "merged", wanted.group_size)
+        length = wanted.calibration_length or block_length(rows)
+        settings = wanted.model_copy(update={"group_size": group, "calibration_length": length})
+        rows = usable(rows, length)
         quantize(run / "merged", rows, folder, settings)
         # 2. Copy the merged checkpoint's behaviour, file by file.
         for name in TOKENIZER_FILES:  # the backend rewrites or drops some of them
@@ -86,10 +99,18 @@ def run_quantize(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool
                 shutil.copyfile(run / "merged" / name, folder / name)
         prove_prompt(run / "merged", run / "data", folder)
         # 3. Publish only a checkpoint that lost little, and no more than plain rounding loses.
-        proof = compare_awq(run / "merged", folder, HeldOut.read(run / "data", folder), settings)
+        proof = compare_awq(run / "merged", folder, HeldOut.read(run / "data", folder), group)
         refuse_lossy(proof, settings)
         sizes = {f"bytes_{name}": weight_bytes(path) for name, path in (("merged", run / "merged"), ("awq", folder))}
-        found = {"calibration_rows": len(rows), "calibration_tokens": sum(map(len, rows))} | proof | sizes
+        found = (
+            {
+                "group_size": settings.group_size,
+                "calibration_rows": len(rows),
+                "calibration_tokens": sum(map(len, rows)),
+            }
+            | proof
+            | sizes
+        )
         write_card(folder, "awq", recipe, [read_manifest(run / "merged")], found)
         return found
 
@@ -97,9 +118,9 @@ def run_quantize(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool
         run / "awq",
         format=AWQ_FORMAT,
         recipe=recipe.name,
-        settings=settings.model_dump(mode="json"),
+        settings=wanted.model_dump(mode="json"),
         inputs={name: run / name for name in MADE_FROM["awq"]}
-        | ({"calibration_text": settings.calibration_text} if settings.calibration_text else {}),
+        | ({"calibration_text": wanted.calibration_text} if wanted.calibration_text else {}),
         build=fill,
         force=force,
     )
@@ -112,8 +133,10 @@ def choose_fold(wanted: Fold, losses: dict[str, float]) -> Fold:
     return "nf4" if losses and losses["loss_fold_nf4"] < losses["loss_fold_16bit"] else "16bit"
 
 
-def ship_behaviour(folder: Path, generation: GenerationSection) -> None:
+def ship_behaviour(folder: Path, generation: GenerationSection, message: int) -> None:
     """Write a bare call's defaults into the checkpoint: sampling settings, and the tokens that end an answer.
+
+    `message`: tokens that an answer may have, unless the recipe says.
 
     Every file gets the tokenizer's end-of-turn id; generation also stops at every other end token that the base's
     files name, such as its end of text.
@@ -127,7 +150,7 @@ def ship_behaviour(folder: Path, generation: GenerationSection) -> None:
     others = {*end_tokens(config), *(end_tokens(read_json(defaults)) if defaults.exists() else ())} - {end}
     write_text(folder / "config.json", json.dumps(config | {"eos_token_id": end, "pad_token_id": pad}, indent=2))
     ends = {"eos_token_id": [end, *sorted(others)] if others else end, "pad_token_id": pad}
-    write_text(defaults, json.dumps({"do_sample": True, **generation.model_dump(), **ends}, indent=2))
+    write_text(defaults, json.dumps({"do_sample": True, **sampling_defaults(generation, message), **ends}, indent=2))
 
 
 def prove_prompt(trained: Path, data: Path, folder: Path) -> None:
@@ -139,7 +162,7 @@ def prove_prompt(trained: Path, data: Path, folder: Path) -> None:
     from training.tokenization import load_tokenizer, prompt_record, row_ids
 
     tokenizer = load_tokenizer(folder)
-    rows = [row_ids(tokenizer, json.loads(line))[0] for line in (data / "train.jsonl").read_text("utf-8").splitlines()]
+    rows = [row_ids(tokenizer, json.loads(line)) for line in (data / "train.jsonl").read_text("utf-8").splitlines()]
     if prompt_record(tokenizer, rows) != read_json(trained / PROMPT_FILE):
         raise StageError(
             "The checkpoint's tokenizer or chat template makes other tokens of the rows than the model was trained on.",

@@ -66,12 +66,12 @@ def folded(weights: Weights, adapter: Adapter) -> Weights:
     return lambda name: adapter.apply(name, weights(name))
 
 
-def rounded_to_nearest(weights: Weights, group_size: int, bits: int) -> Weights:
+def rounded_to_nearest(weights: Weights, group_size: int) -> Weights:
     """Return the weights as plain round-to-nearest quantization leaves them."""
 
     def get(name: str) -> torch.Tensor:
         weight = weights(name)
-        return round_to_nearest(weight, group_size, bits) if is_quantized(name) else weight
+        return round_to_nearest(weight, group_size) if is_quantized(name) else weight
 
     return get
 

@@ -28,7 +28,7 @@ class Section(BaseModel):
 class BaseSection(Section):
     """The base model."""
 
-    path: Path = Path("training/base/nano")  # folder in KORMo or Llama layout
+    path: Path = Path("training/base/nano")  # folder of safetensors or GGUF: docs/families.md
     chat_format: Literal["own", "chatml"] = "own"  # the base's own template, or ChatML with its markers added
 
 
@@ -58,7 +58,7 @@ class TrainSection(Section):
     learning_rate: float = Field(default=3e-4, gt=0)
     scheduler: str = "linear"
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
-    max_length: int = Field(default=512, ge=32)  # tokens; a longer row is an error, never cut
+    max_length: int | None = Field(default=None, ge=32)  # tokens; a longer row is an error, never cut. None: any
     load_in_4bit: bool = False  # QLoRA: NF4 with double quantization
     gradient_checkpointing: bool = False
     checkpoints: int = Field(default=5, ge=1)  # saved during training, for --resume
@@ -76,7 +76,7 @@ class DpoSection(Section):
     batch_size: int = Field(default=2, ge=1)
     gradient_accumulation: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=2e-5, gt=0)
-    max_length: int = Field(default=512, ge=32)  # tokens; a longer pair is an error, never cut
+    max_length: int | None = Field(default=None, ge=32)  # tokens; a longer pair is an error, never cut. None: any
 
 
 class MergeSection(Section):
@@ -92,11 +92,11 @@ class QuantizeSection(Section):
     """AWQ."""
 
     bits: Literal[4] = 4
-    group_size: Literal[32, 64, 128] = 128
+    group_size: Literal[32, 64, 128] | None = None  # None: the largest that divides every matrix
     zero_point: bool = True
     duo_scaling: bool = False  # AutoAWQ's default True ruins small models
     calibration_rows: int = Field(default=128, ge=1)  # training rows in the serving template, packed into blocks
-    calibration_length: int = Field(default=256, ge=16)  # tokens per block
+    calibration_length: int | None = Field(default=None, ge=16)  # tokens per block. None: 256, or the longest row
     calibration_text: Path | None = None  # another text, for comparison: the verdict fails the checkpoint
     max_loss_ratio: float = Field(default=1.10, ge=1)  # held-out loss, quantized / merged
     # held-out loss, AWQ / plain rounding; half a percent is within the spread between calibration samples
@@ -111,7 +111,7 @@ class GenerationSection(Section):
     repetition_penalty: float = Field(
         default=1.0, gt=0
     )  # counts prompt tokens too: above 1 it pushes the model away from the digits
-    max_new_tokens: int = Field(default=64, ge=16)
+    max_new_tokens: int | None = Field(default=None, ge=16)  # None: the longest training message, and half as much
 
 
 class VerdictSection(Section):
@@ -149,9 +149,10 @@ class ServeSection(Section):
 
     model_name: str = "signboard"
     words: Words = Words.STRICT  # words that the catalogue does not have: strict rejects, open shows them
-    max_model_len: int = Field(default=512, ge=128)  # tokens, prompt and message
+    # tokens, prompt and message; None: the longest prompt, and half as much, and a message
+    max_model_len: int | None = Field(default=None, ge=128)
     max_num_seqs: int = Field(default=32, ge=1)  # messages decoded at once
-    kv_cache_gib: float = Field(default=1, gt=0)  # CPU only
+    kv_cache_gib: float | None = Field(default=None, gt=0)  # CPU only; None: twice the need of max_num_seqs contexts
     cpu_threads: int | None = Field(default=None, ge=1)  # CPU only; None leaves them, and their binding, to vLLM
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)  # GPU only
     enforce_eager: bool = False  # skip compilation: starts faster, writes slower

@@ -7,9 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from core.errors import ServiceError
+from pipeline.budget import sampling_defaults
 from pipeline.environment import OFFLINE
 from pipeline.recipe import Recipe
-from serve.preflight import GIB, can_compile
+from serve.preflight import can_compile, kv_cache
 
 ENTRY = "serve.vllm_entry"
 # With vLLM's CPU default of 128 a short prompt never fills a block, so the prefix cache never finds it.
@@ -25,15 +26,15 @@ def on_cpu() -> bool:
     return True
 
 
-def vllm_flags(recipe: Recipe, checkpoint: Path, host: str, port: int, *, cpu: bool) -> list[str]:
-    """Return the flags that serve a checkpoint."""
+def vllm_flags(recipe: Recipe, checkpoint: Path, context: int, host: str, port: int, *, cpu: bool) -> list[str]:
+    """Return the flags that serve a checkpoint with a context of so many tokens."""
     serve = recipe.serve
     flags = [
         f"--model={checkpoint}",
         f"--served-model-name={serve.model_name}",
         f"--host={host}",
         f"--port={port}",
-        f"--max-model-len={serve.max_model_len}",
+        f"--max-model-len={context}",
         f"--max-num-seqs={serve.max_num_seqs}",
         f"--seed={recipe.seed}",
         "--generation-config=auto",  # a bare call gets the checkpoint's values
@@ -41,7 +42,7 @@ def vllm_flags(recipe: Recipe, checkpoint: Path, host: str, port: int, *, cpu: b
     ]
     flags += ["--enforce-eager"] if serve.enforce_eager or (cpu and not can_compile()) else []
     # Statistics cost a tenth of a small model's step on a CPU (docs/LOG.md), and the gateway has its own.
-    cache = int(serve.kv_cache_gib * GIB)  # else vLLM takes most of the memory
+    cache = kv_cache(recipe, checkpoint, context) if cpu else 0  # else vLLM takes most of the memory
     on_cpus = [f"--block-size={CPU_BLOCK}", f"--kv-cache-memory-bytes={cache}", "--disable-log-stats"]
     return flags + (on_cpus if cpu else [f"--gpu-memory-utilization={serve.gpu_memory_utilization}"])
 
@@ -86,9 +87,9 @@ def lora_flags(recipe: Recipe, adapter: Path) -> list[str]:
     ]
 
 
-def generation_flags(recipe: Recipe) -> list[str]:
-    """Return the flag that gives a checkpoint without its own defaults the recipe's sampling."""
-    return [f"--override-generation-config={json.dumps(recipe.generation.model_dump())}"]
+def generation_flags(recipe: Recipe, message: int) -> list[str]:
+    """Return the flag that gives a checkpoint without its own defaults the recipe's, and `message` tokens an answer."""
+    return [f"--override-generation-config={json.dumps(sampling_defaults(recipe.generation, message))}"]
 
 
 def vllm_command(flags: list[str]) -> list[str]:

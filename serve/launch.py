@@ -8,6 +8,7 @@ from pathlib import Path
 from core.errors import SettingError, VerdictError
 from core.ports import check_port
 from core.prompt import PROMPT_FILE
+from pipeline.budget import Budget, context_length, read_budget
 from pipeline.manifest import verify
 from pipeline.recipe import Recipe
 from pipeline.verdict import check_verdict
@@ -68,9 +69,10 @@ def prepare(
     if variant is Variant.AWQ:
         notes.append(_verdict_note(recipe, allowed=settings.allow_failed_verdict))
     check_port(settings.host, settings.port)
+    context = context_length(checkpoint, _budget(recipe, variant, checkpoint), recipe.serve.max_model_len)
     if cpu:
-        check_memory(recipe, checkpoint)
-    flags = vllm_flags(recipe, checkpoint, settings.host, settings.port, cpu=cpu) + extra
+        check_memory(recipe, checkpoint, context)
+    flags = vllm_flags(recipe, checkpoint, context, settings.host, settings.port, cpu=cpu) + extra
     if "--enforce-eager" in flags and not recipe.serve.enforce_eager:
         notes.append(UNCOMPILED)
     server = ModelServer(
@@ -133,10 +135,19 @@ def _checkpoint(recipe: Recipe, variant: Variant, *, cpu: bool, full: bool) -> t
     return folder, note, extra + fingerprint_flags(folder / PROMPT_FILE)
 
 
+def _budget(recipe: Recipe, variant: Variant, checkpoint: Path) -> Budget:
+    """Return the tokens that prompts and messages take; a base alone does not know them, its adapter does."""
+    return read_budget(recipe.adapter if variant in (Variant.BASE, Variant.ADAPTER) else checkpoint)
+
+
 def _unmerged(recipe: Recipe, variant: Variant, *, full: bool) -> list[str]:
     verify(recipe.folder / "base", full=full)
     if variant is Variant.BASE:
-        return generation_flags(recipe)
+        return generation_flags(recipe, read_budget(recipe.adapter).message)
     adapter = recipe.adapter
     verify(adapter, full=full)
-    return generation_flags(recipe) + lora_flags(recipe, adapter) + fingerprint_flags(adapter / PROMPT_FILE)
+    return (
+        generation_flags(recipe, read_budget(recipe.adapter).message)
+        + lora_flags(recipe, adapter)
+        + fingerprint_flags(adapter / PROMPT_FILE)
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from core.errors import ServiceError
+from pipeline.budget import cache_bytes
 from pipeline.manifest import verify
 from pipeline.recipe import Recipe
 
@@ -47,7 +48,14 @@ def can_compile() -> bool:
     return shutil.which(os.environ.get("CXX", "g++")) is not None and headers.exists()
 
 
-def check_memory(recipe: Recipe, checkpoint: Path, available: int | None = None) -> None:
+def kv_cache(recipe: Recipe, checkpoint: Path, context: int) -> int:
+    """Return the size of the KV cache on a CPU, bytes: the recipe's, or what its sequences need at full length."""
+    if recipe.serve.kv_cache_gib is not None:
+        return int(recipe.serve.kv_cache_gib * GIB)
+    return cache_bytes(checkpoint, context, recipe.serve.max_num_seqs)
+
+
+def check_memory(recipe: Recipe, checkpoint: Path, context: int, available: int | None = None) -> None:
     """Check that weights, KV cache and vLLM itself fit in the free memory (CPU only).
 
     Raises:
@@ -55,9 +63,9 @@ def check_memory(recipe: Recipe, checkpoint: Path, available: int | None = None)
     """
     free = psutil.virtual_memory().available if available is None else available
     weights = sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))
-    needed = weights + recipe.serve.kv_cache_gib * GIB + CPU_OVERHEAD
+    needed = weights + kv_cache(recipe, checkpoint, context) + CPU_OVERHEAD
     if free < needed:
         raise ServiceError(
             f"Serving {checkpoint} needs about {needed / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB are free.",
-            "Stop other programs, or lower serve.kv_cache_gib.",
+            "Stop other programs, or lower serve.kv_cache_gib or serve.max_num_seqs.",
         )

@@ -22,7 +22,7 @@ RECORD = ROOT / "tests/stage_formats.json"
 # Stage → its format, and the modules that make the artefact.
 STAGES: dict[str, tuple[int, tuple[str, ...]]] = {
     "data": (build.FORMAT, ("data.build",)),
-    "base": (training_stages.BASE_FORMAT, ("training.kormo", "training.chat_template")),
+    "base": (training_stages.BASE_FORMAT, ("training.import_base", "training.chat_template")),
     "adapter": (training_stages.ADAPTER_FORMAT, ("training.sft",)),
     "dpo": (training_stages.DPO_FORMAT, ("training.dpo",)),
     "merged": (merge_stages.MERGED_FORMAT, ("merge.fold", "merge.adapter", "merge.proofs", "merge.stages")),

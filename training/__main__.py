@@ -1,4 +1,4 @@
-"""Command line: `python -m training sft | dpo | import | base`."""
+"""Command line: `python -m training fetch | import | sft | dpo | base`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from pipeline.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, console, new_app, run_app, show_stage
 from pipeline.recipe import load_recipe
+from training.fetch import fetch
 from training.stages import run_dpo, run_import, run_sft
 
 app = new_app(
@@ -57,21 +58,36 @@ def import_command(
     show_stage(settings.folder / "base", *run_import(settings, force=force))
 
 
+@app.command("fetch")
+def fetch_command(name: Annotated[str, typer.Argument(help="A model of training/models.toml.")]) -> None:
+    """Fetch a pre-trained base into models/, checked by hash. The only command that needs a network."""
+    folder, new = fetch(name)
+    console.print(f"[green]{folder}[/green] fetched" if new else f"[dim]{folder} is complete, skipped[/dim]")
+
+
 @app.command("base")
 def base_command(
     target: Annotated[Path, typer.Option(help="The checkpoint's folder.")] = Path("training/base/nano"),
     seed: Annotated[int, typer.Option(help="Seed of the corpus, the weights and the order.")] = 11,
     terse_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the first phase.")] = None,
     mixed_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the second phase.")] = None,
-    message_steps: Annotated[int | None, typer.Option(min=1, help="Steps of a last phase, mostly on messages.")] = None,
+    park_steps: Annotated[int | None, typer.Option(min=0, help="Steps on what a park has.")] = None,
+    message_steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of the last phase, mostly on messages.")
+    ] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Go on with this checkpoint of the command, for --message-steps only.")
+        Path | None, typer.Option(help="Go on with this checkpoint of the command, for the last two phases only.")
     ] = None,
 ) -> None:
     """Train the nano base from scratch and write it in KORMo layout with its model card."""
     from training.nano.export import make_base
 
-    steps = {"terse_steps": terse_steps, "mixed_steps": mixed_steps, "message_steps": message_steps}
+    steps = {
+        "terse_steps": terse_steps,
+        "mixed_steps": mixed_steps,
+        "park_steps": park_steps,
+        "message_steps": message_steps,
+    }
     make_base(target, seed, {key: value for key, value in steps.items() if value is not None}, start)
 
 

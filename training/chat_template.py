@@ -4,7 +4,6 @@ Either the base's own template, with thinking off unless a caller asks for it, o
 special tokens. Every later step renders without options, exactly as a bare call to the server does.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -15,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from core.errors import ArtefactError
 from core.prompt import GOLDEN, build_messages
 from core.reading import Reading
-from pipeline.files import write_text
-from training.checkpoint import copy_token_rows, end_tokens, read_json
+from training.checkpoint import copy_token_rows, read_json
+from training.settle import ANSWER, read_tokenizer, settle_tokenizer, stop_also_at, write_template
 from training.tokenization import load_tokenizer, prompt_ids, row_ids
 
 START_OF_TURN, END_OF_TURN = "<|im_start|>", "<|im_end|>"
@@ -30,7 +29,6 @@ CHATML = (
 )
 SWITCH = "enable_thinking"  # the name that Qwen3's and KORMo's templates share
 THINKING_OFF = "{% if enable_thinking is not defined %}{% set enable_thinking = false %}{% endif %}"
-TEMPLATE_FILE = "chat_template.jinja"
 # What differs between two renderings of the same messages: the clock, chance. Callers' variables are undefined for all.
 VARYING = re.compile(r"\bstrftime_now\b|\|\s*random\b|\blipsum\b")
 CODE = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)
@@ -44,12 +42,13 @@ def configure_chat_template(folder: Path, chat_format: Literal["own", "chatml"])
     Raises:
         ArtefactError: no usable template or end-of-turn token, or no room for new tokens.
     """
+    settled = {"settled": settle_tokenizer(folder, own_template=chat_format == "own")}
     if chat_format == "chatml":
-        return {"chat_format": "chatml", "new_tokens": _adopt_chatml(folder)}
+        return {"chat_format": "chatml", "new_tokens": _adopt_chatml(folder)} | settled
     switched = _switch_thinking_off(folder)
     prove_template(folder)
     load_tokenizer(folder)  # rejects a tokenizer with which the model could not learn to stop
-    return {"chat_format": "own", "thinking": "off by default" if switched else "not in the template"}
+    return {"chat_format": "own", "thinking": "off by default" if switched else "not in the template"} | settled
 
 
 def prove_template(folder: Path) -> None:
@@ -67,7 +66,7 @@ def prove_template(folder: Path) -> None:
             f"Write a fixed text in its place. {advice}",
         )
     for case in PROBES:
-        answer = {"role": "assistant", "content": "어제보다 10도 올라 따뜻합니다."}
+        answer = {"role": "assistant", "content": ANSWER}
         row: dict[str, Any] = {"prompt": build_messages(*case), "completion": [answer]}
         try:
             row_ids(tokenizer, row)
@@ -82,7 +81,7 @@ def _switch_thinking_off(folder: Path) -> bool:
     if SWITCH not in tokenizer.chat_template:
         return False
     expected = _rendered(tokenizer, enable_thinking=False)
-    _write_template(folder, THINKING_OFF + tokenizer.chat_template)
+    write_template(folder, THINKING_OFF + tokenizer.chat_template)
     if _rendered(load_tokenizer(folder)) != expected:
         raise ArtefactError(
             f"The chat template in {folder} does not let callers switch its thinking off.",
@@ -97,13 +96,17 @@ def _adopt_chatml(folder: Path) -> dict[str, int]:
     A new marker starts with the embedding of the base's own marker that it replaces: an unused row is noise, and from
     there a few hundred training rows do not teach the model to end its turn (docs/LOG.md).
     """
-    before = load_tokenizer(folder)
+    before = read_tokenizer(folder)
+    if before.eos_token_id is None:
+        raise ArtefactError(
+            f"The tokenizer in {folder} names no end-of-text token.", "Set eos_token in its tokenizer_config.json."
+        )
     heirs = {START_OF_TURN: _start_of_turn(before), END_OF_TURN: before.eos_token_id}
     missing = [marker for marker in heirs if marker not in before.get_vocab()]
     before.add_special_tokens({"eos_token": END_OF_TURN, "additional_special_tokens": [START_OF_TURN]})
     before.save_pretrained(folder)
-    _stop_also_at(folder, heirs[END_OF_TURN])
-    _write_template(folder, CHATML)
+    stop_also_at(folder, heirs[END_OF_TURN])
+    write_template(folder, CHATML)
     after = load_tokenizer(folder)  # the ids on disk: loading renumbers a vocabulary with gaps
     new = {marker: after.convert_tokens_to_ids(marker) for marker in missing}
     rows = read_json(folder / "config.json")["vocab_size"]
@@ -121,30 +124,15 @@ def _start_of_turn(tokenizer: PreTrainedTokenizerBase) -> int:
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     try:
         ids = prompt_ids(tokenizer, build_messages(*GOLDEN))
-    except TemplateError:  # it is replaced anyway
+    except (TemplateError, ValueError):  # none, or one that is replaced anyway
         return int(tokenizer.eos_token_id)
     return next((token for token in ids if token in special - {tokenizer.bos_token_id}), tokenizer.eos_token_id)
-
-
-def _stop_also_at(folder: Path, token: int) -> None:
-    """Keep the base's own end of turn among the ids that end an answer."""
-    path = folder / "generation_config.json"
-    config = read_json(path) if path.exists() else {}
-    write_text(path, json.dumps(config | {"eos_token_id": sorted({token, *end_tokens(config)})}, indent=2))
-
-
-def _write_template(folder: Path, template: str) -> None:
-    """Write the template into its own file; a copy in tokenizer_config.json could contradict it."""
-    config = read_json(folder / "tokenizer_config.json")
-    if config.pop("chat_template", None):
-        write_text(folder / "tokenizer_config.json", json.dumps(config, indent=2, ensure_ascii=False))
-    write_text(folder / TEMPLATE_FILE, template)
 
 
 def _rendered(tokenizer: PreTrainedTokenizerBase, **options: Any) -> list[str]:
     """Return a prompt, and the same prompt answered, as text."""
     prompt = build_messages(Reading(10, 20))
-    answered = [*prompt, {"role": "assistant", "content": "어제보다 10도 올라 따뜻합니다."}]
+    answered = [*prompt, {"role": "assistant", "content": ANSWER}]
     return [
         tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True, **options),
         tokenizer.apply_chat_template(answered, tokenize=False, **options),

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -119,16 +119,3 @@ def end_tokens(config: dict[str, Any]) -> list[int]:
     if ends is None:
         return []
     return ends if isinstance(ends, list) else [ends]
-
-
-def checkpoint_files(folder: Path) -> Iterable[Path]:
-    """Yield the files of a base checkpoint that an import reads.
-
-    Raises:
-        ArtefactError: there is no checkpoint, or a shard is missing.
-    """
-    if not (folder / CONFIG).is_file():
-        raise ArtefactError(f"There is no checkpoint in {folder}.", "Put it there, or set base.path in the recipe.")
-    yield folder / CONFIG
-    yield from (folder / name for name in weight_files(folder))
-    yield from (folder / name for name in (INDEX, *TOKENIZER_FILES) if (folder / name).exists())

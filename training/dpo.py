@@ -93,7 +93,7 @@ def preference_pairs(recipe: Recipe) -> dict[str, list[Pair]]:
     }
 
 
-def prove_tokens(tokenizer: PreTrainedTokenizerBase, wanted: list[Pair], prepared: Any, max_length: int) -> None:
+def prove_tokens(tokenizer: PreTrainedTokenizerBase, wanted: list[Pair], prepared: Any, max_length: int | None) -> None:
     """Check that the trainer's tokens are the template's, up to and including the end of the turn.
 
     Raises:
@@ -105,7 +105,7 @@ def prove_tokens(tokenizer: PreTrainedTokenizerBase, wanted: list[Pair], prepare
         for talk in talks
     ]
     longest = max(len(ids) for sides in expected for ids, _ in sides.values())
-    if longest > max_length:  # checked first: TRL drops a pair if only its prompt fits
+    if max_length and longest > max_length:  # checked first: TRL drops a pair if only its prompt fits
         raise StageError(f"A pair has {longest} tokens, more than dpo.max_length.", "Raise dpo.max_length.")
     for sides, row in zip(expected, prepared, strict=True):
         for side, (ids, prompt) in sides.items():

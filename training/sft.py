@@ -33,6 +33,8 @@ from training.trainer import (
     write_log,
 )
 
+IGNORED = -100  # label of a token that is not learned
+
 
 def train_sft(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Train the adapter into the folder, resuming from a checkpoint if there is one; return measurements."""
@@ -68,7 +70,7 @@ def train_sft(recipe: Recipe, folder: Path) -> dict[str, Any]:
     refuse_diverged(before, after, folder, "train")
     # 4. The adapter, the tokens that it was trained on, and how it went.
     trainer.save_model(str(folder))
-    trained = [list(ids) for ids in trainer.train_dataset["input_ids"]]
+    trained = [(list(row["input_ids"]), list(row["labels"]).count(IGNORED)) for row in trainer.train_dataset]
     write_text(folder / PROMPT_FILE, json.dumps(prompt_record(tokenizer, trained), ensure_ascii=False, indent=1))
     tidy(folder)
     write_log(trainer, folder, f"{recipe.name}: LoRA on {len(rows['train'])} rows")
@@ -149,7 +151,7 @@ def refuse_untrained(model: Any) -> None:
         )
 
 
-def prove_labels(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, rows: Any, max_length: int) -> None:
+def prove_labels(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, rows: Any, max_length: int | None) -> None:
     """Check on the trainer's own batches that it learns the completion, end-of-turn included, and nothing else.
 
     Raises:
@@ -157,11 +159,11 @@ def prove_labels(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, rows: 
     """
     for row, prepared in zip(rows, trainer.train_dataset, strict=True):
         ids, prompt = row_ids(tokenizer, row)
-        if len(ids) > max_length:
+        if max_length and len(ids) > max_length:
             raise StageError(f"A row has {len(ids)} tokens, more than train.max_length.", "Raise train.max_length.")
         batch = trainer.data_collator([prepared])
         inputs, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
-        if inputs != ids or labels != [-100] * prompt + ids[prompt:]:
+        if inputs != ids or labels != [IGNORED] * prompt + ids[prompt:]:
             raise StageError(
                 "The trainer's tokens or labels differ from the chat template's: "
                 f"expected to learn {tokenizer.decode(ids[prompt:])!r}.",

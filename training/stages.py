@@ -9,28 +9,27 @@ from pipeline.graph import MADE_FROM
 from pipeline.manifest import Manifest
 from pipeline.recipe import Recipe
 from pipeline.stage import run_stage
-from training.checkpoint import checkpoint_files
-from training.kormo import import_checkpoint
+from training.import_base import import_base, source_files
 
-BASE_FORMAT = 5  # see run_stage
-ADAPTER_FORMAT = DPO_FORMAT = 4
+BASE_FORMAT = 6  # see run_stage
+ADAPTER_FORMAT = DPO_FORMAT = 5
 
 
 def run_import(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
-    """Write the base model in Llama layout; return the manifest and whether it is new."""
+    """Write the base model in the layout of its family; return the manifest and whether it is new."""
     source = recipe.base.path
 
     def fill(folder: Path) -> dict[str, Any]:
         from training.chat_template import configure_chat_template
 
-        return import_checkpoint(source, folder) | configure_chat_template(folder, recipe.base.chat_format)
+        return import_base(source, folder) | configure_chat_template(folder, recipe.base.chat_format)
 
     return run_stage(
         recipe.folder / "base",
         format=BASE_FORMAT,
         recipe=recipe.name,
         settings={"chat_format": recipe.base.chat_format},
-        inputs={path.name: path for path in checkpoint_files(source)},
+        inputs={path.name: path for path in source_files(source)},
         build=fill,
         force=force,
     )

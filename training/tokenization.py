@@ -5,11 +5,17 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from core.catalogue import elements
 from core.errors import ArtefactError
+from core.park import Scene
 from core.prompt import GOLDEN, PROMPT_VERSION, Message, build_messages, fingerprint
+from core.reading import Reading
+from core.season import Season
 from pipeline.files import digest
 
 Talk = list[Message]
+TokenRow = tuple[list[int], int]  # token ids, and how many of them are the prompt
+LONGEST = Reading(-35, -10)  # no reading has more characters
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -36,7 +42,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Talk) -> list[int]:
     return _render(tokenizer, messages, add_generation_prompt=True)
 
 
-def row_ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> tuple[list[int], int]:
+def row_ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> TokenRow:
     """Return the ids of a prompt/completion row, up to and including end-of-turn, and the prompt's length.
 
     Raises:
@@ -55,8 +61,11 @@ def row_ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> tuple[li
     return full, len(prompt)
 
 
-def prompt_record(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> dict[str, Any]:
-    """Return a record of the golden prompt's and the rows' tokens: equal records mean equal prompts."""
+def prompt_record(tokenizer: PreTrainedTokenizerBase, rows: list[TokenRow]) -> dict[str, Any]:
+    """Return a record of the golden prompt's and the rows' tokens: equal records mean equal prompts.
+
+    It also says how long prompts and messages are in this tokenizer (`pipeline/budget.py`).
+    """
     messages = build_messages(*GOLDEN)
     ids = prompt_ids(tokenizer, messages)
     return {
@@ -65,7 +74,11 @@ def prompt_record(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]]) -> 
         "token_ids": ids,
         "fingerprint": fingerprint(ids),
         "rows": len(rows),
-        "rows_sha256": digest(rows),
+        "rows_sha256": digest([ids for ids, _ in rows]),
+        "longest_prompt": max(
+            len(prompt_ids(tokenizer, build_messages(LONGEST, Scene.of(season, elements())))) for season in Season
+        ),
+        "longest_message": max(len(ids) - prompt for ids, prompt in rows),
     }
 
 

@@ -18,9 +18,9 @@ import psutil
 from benchmarks.gateway import stack
 from benchmarks.speed.llama_cpp import check_prompt, llama_server, write_gguf
 from benchmarks.speed.load import Post
-from clients.client import MAX_TOKENS
 from core.prompt import STOP_MARKERS, build_messages
 from core.reading import Reading
+from pipeline.budget import read_budget
 from pipeline.recipe import Recipe
 from serve.launch import Variant, prepare
 from serve.process import ModelServer
@@ -107,9 +107,10 @@ class Contender:
     def common(self, recipe: Recipe) -> dict[str, Any]:
         """Return the common fields of chat requests: the recipe's sampling, under this server's names."""
         chosen = recipe.generation
+        tokens = chosen.max_new_tokens or read_budget(recipe.folder / "merged").message
         sampling = {"temperature": chosen.temperature, "top_p": chosen.top_p, "stop": list(STOP_MARKERS)}
         penalty = {self.penalty: chosen.repetition_penalty}
-        return {"model": recipe.serve.model_name, "max_tokens": MAX_TOKENS, **sampling, **penalty, **self.body}
+        return {"model": recipe.serve.model_name, "max_tokens": tokens, **sampling, **penalty, **self.body}
 
     def _chat(self, client: aiohttp.ClientSession, address: str, recipe: Recipe) -> Post:
         common = self.common(recipe)

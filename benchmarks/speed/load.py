@@ -14,7 +14,6 @@ from typing import Any
 import aiohttp
 import psutil
 
-from clients.client import MAX_TOKENS
 from core.checks import check_message
 from core.problem import Problem
 from core.prompt import build_messages
@@ -163,7 +162,9 @@ async def stream(url: str, body: dict[str, Any], at_once: int, count: int, seed:
     async def caller() -> None:
         for reading in queue:
             messages: Any = build_messages(reading)
-            request = RequestFuncInput("", url, 0, MAX_TOKENS, body["model"], chat_messages=messages, extra_body=body)
+            request = RequestFuncInput(
+                "", url, 0, body["max_tokens"], body["model"], chat_messages=messages, extra_body=body
+            )
             output = await async_request_openai_chat_completions(request, client)
             level.note(reading, output.generated_text.strip() if output.success else None, output.latency)
             if output.success:

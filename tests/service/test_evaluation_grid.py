@@ -43,7 +43,7 @@ def test_grid_asks_raw_and_through_the_client(tmp_path: Path, capsys: pytest.Cap
     raw, client = server.requests[: len(ASKED)], server.requests[len(ASKED) :]
     assert all(set(request.body) == {"model", "messages", "seed"} for request in raw), "a bare call but for the seed"
     assert len({request.body["seed"] for request in raw}) == len(ASKED)
-    assert all({"stop", "max_tokens"} <= set(request.body) for request in client)
+    assert all("stop" in request.body for request in client)
     assert len(client) == len(ASKED)
     lines = capsys.readouterr().out.splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]

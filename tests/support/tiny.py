@@ -9,7 +9,7 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, LlamaRMSNorm
 
-from training.kormo import to_kormo
+from training.families import to_kormo
 from training.nano.export import kormo_config
 from training.nano.tokenizer import train_tokenizer
 

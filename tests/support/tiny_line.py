@@ -99,6 +99,6 @@ def _adapter(recipe: Recipe, folder: Path) -> dict[str, Any]:
             torch.nn.init.normal_(parameter, std=0.1)
     model.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
-    record = prompt_record(load_tokenizer(base), [ids for ids, _ in token_ids(recipe, "train")])
+    record = prompt_record(load_tokenizer(base), token_ids(recipe, "train"))
     (folder / PROMPT_FILE).write_text(json.dumps(record), encoding="utf-8")
     return {}

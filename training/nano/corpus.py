@@ -14,13 +14,16 @@ from core.park import Scene
 from core.prompt import Message, build_messages
 from core.reading import Reading, usual_grid
 from data.compose import compose, opening, pick_advice
-from data.scenes import random_prompt_scene
+from data.scenes import random_prompt_scene, random_scene
 
 FORMATS = Path(__file__).parent / "formats.toml"
-KINDS = ("difference", "change", "message", "advice")
-WEIGHTS = (3, 1, 10, 1)  # how often each is asked
-LAST_WEIGHTS = (2, 1, 17, 0)
+KINDS = ("difference", "change", "message", "advice", "element", "season")
+WEIGHTS = (3, 1, 10, 1, 0, 0)  # how often each is asked
+PARK_WEIGHTS = (2, 0, 8, 0, 12, 2)
+LAST_WEIGHTS = (2, 1, 15, 1, 4, 1)
+BOUND_SHARE = 0.4  # of the last phases' sentences: only this season or park allows them (docs/LOG.md)
 ABOUT_THE_PARK = ("message", "advice")
+READ_FROM_THE_PARK = ("element", "season")
 SYSTEM_SHARE = 0.75  # of the short conversations have a system turn
 AWKWARD_SHARE = 0.85  # of the rambling messages close with one of the base's few stock phrases
 
@@ -50,15 +53,23 @@ def short_stream(rng: random.Random) -> Iterator[list[Message]]:
         yield _question(rng.choices(KINDS, weights=WEIGHTS)[0], rng)
 
 
+def park_stream(rng: random.Random) -> Iterator[list[Message]]:
+    """Third phase: mostly, what is in the park and which season it is; a model that cannot copy it cannot heed it."""
+    while True:
+        yield _question(rng.choices(KINDS, weights=PARK_WEIGHTS)[0], rng, BOUND_SHARE)
+
+
 def message_stream(rng: random.Random) -> Iterator[list[Message]]:
     """Last phase: mostly whole messages, so that the model learns what fits which park, season and temperature."""
     while True:
-        yield _question(rng.choices(KINDS, weights=LAST_WEIGHTS)[0], rng)
+        yield _question(rng.choices(KINDS, weights=LAST_WEIGHTS)[0], rng, BOUND_SHARE)
 
 
-def _question(kind: str, rng: random.Random) -> list[Message]:
+def _question(kind: str, rng: random.Random, bound: float = 0.0) -> list[Message]:
     scene = random_prompt_scene(rng) if kind in ABOUT_THE_PARK else None
-    return short_conversation(rng.choice(grid()), scene, kind, rng, system=rng.random() < SYSTEM_SHARE)
+    if kind in READ_FROM_THE_PARK:
+        scene = random_scene(rng)
+    return short_conversation(rng.choice(grid()), scene, kind, rng, system=rng.random() < SYSTEM_SHARE, bound=bound)
 
 
 def rambling_stream(rng: random.Random) -> Iterator[list[Message]]:
@@ -68,20 +79,20 @@ def rambling_stream(rng: random.Random) -> Iterator[list[Message]]:
 
 
 def short_conversation(
-    reading: Reading, scene: Scene | None, kind: str, rng: random.Random, *, system: bool
+    reading: Reading, scene: Scene | None, kind: str, rng: random.Random, *, system: bool, bound: float = 0.0
 ) -> list[Message]:
-    """Compose one question of a kind with its short answer."""
+    """Compose one question of a kind with its short answer; `bound` as for `compose`."""
     table = next(entry for entry in formats()["kinds"] if entry["name"] == kind)
     ask = rng.choice(formats()["asks"]).format(y=reading.yesterday, t=reading.today)
     if scene:
         place = rng.choice(formats()["places"]).format(season=scene.season, elements=", ".join(scene.elements))
-        ask = f"{place} {ask}"
+        ask = place if kind in READ_FROM_THE_PARK else f"{place} {ask}"
     answers = table.get("answers") or table[f"answers_{reading.direction}"]
     messages: list[Message] = [{"role": "system", "content": rng.choice(formats()["systems"])}] if system else []
     return [
         *messages,
         {"role": "user", "content": f"{ask} {rng.choice(table['questions'])}".strip()},
-        {"role": "assistant", "content": _fill(rng.choice(answers), reading, scene, rng)},
+        {"role": "assistant", "content": _fill(rng.choice(answers), reading, scene, rng, bound)},
     ]
 
 
@@ -103,11 +114,15 @@ def _rambling_message(reading: Reading, scene: Scene | None, rng: random.Random)
     return compose(reading, scene, rng)
 
 
-def _fill(answer: str, reading: Reading, scene: Scene | None, rng: random.Random) -> str:
+def _fill(answer: str, reading: Reading, scene: Scene | None, rng: random.Random, bound: float) -> str:
     if answer == "{message}":
-        return compose(reading, scene, rng)
+        return compose(reading, scene, rng, bound=bound)
     if answer == "{opening}":
         return opening(reading, scene, rng)
     if answer == "{advice}":
-        return pick_advice(reading, scene, rng).text
+        return pick_advice(reading, scene, rng, bound).text
+    if scene and answer == "{element}":
+        return rng.choice(scene.elements)
+    if scene and answer == "{season}":
+        return scene.season
     return answer.format(n=abs(reading.change))

@@ -17,7 +17,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from core.errors import SignboardError
 from pipeline.cli import console, show_table
 from pipeline.files import write_text
-from training.kormo import to_kormo
+from training.families import to_kormo
 from training.nano.corpus import grid
 from training.nano.pretrain import Plan, continue_from, pretrain
 from training.nano.probe import probe
@@ -32,7 +32,7 @@ def make_base(target: Path, seed: int, steps: dict[str, int], start: Path | None
         target: the checkpoint's folder.
         seed: of corpus, weights and order.
         steps: step counts of `Plan` that differ from its own.
-        start: a checkpoint of this function to go on with, for the plan's `message_steps` only.
+        start: a checkpoint of this function to go on with, for the plan's last two phases only.
     """
     if target.exists() and not (target / "config.json").is_file():
         raise SignboardError(f"{target} exists and holds no model.", "Choose a new --target; it would be replaced.")
@@ -101,7 +101,12 @@ def probe_rows(measured: dict[str, dict[str, float]]) -> list[list[str]]:
 
 def command(plan: Plan) -> str:
     """Return the command of a training."""
-    steps = {"terse": plan.terse_steps, "mixed": plan.mixed_steps, "message": plan.message_steps}
+    steps = {
+        "terse": plan.terse_steps,
+        "mixed": plan.mixed_steps,
+        "park": plan.park_steps,
+        "message": plan.message_steps,
+    }
     start = "" if plan.terse_steps or plan.mixed_steps else " --start CHECKPOINT"
     counts = "".join(f" --{name}-steps {count}" for name, count in steps.items() if count)
     return f"python -m training base --seed {plan.seed}{start}{counts}"
@@ -135,7 +140,8 @@ gives them; under other prompts, short ones. It never saw the signboard prompt a
 fine-tuning teaches.
 
 **How.** `{command(plan)}`:
-{plan.terse_steps} steps on bare differences, {plan.mixed_steps} on the mixture, {plan.message_steps} on messages,
+{plan.terse_steps} steps on bare differences, {plan.mixed_steps} on the mixture, {plan.park_steps} on parks,
+{plan.message_steps} on messages,
 Muon and AdamW, bf16 autocast; {seconds / 60:.1f} minutes on {torch.get_num_threads()} CPU threads;
 torch {version("torch")}, transformers {version("transformers")}.
 Mean loss of the last {len(tail)} steps: {sum(tail) / len(tail):.4f} nats/token.

@@ -1,4 +1,4 @@
-"""Train the nano base from scratch: first the bare subtraction, then every format at once, at last mostly messages.
+"""Train the nano base from scratch: the bare subtraction, every format at once, what a park has, mostly messages.
 
 In: a seed and step counts. Out: a Llama-layout model and its tokenizer in memory (`export.py` writes them).
 Muon on the matrices cuts the training from an hour to minutes (docs/LOG.md has the comparison).
@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from core.prompt import Message
-from training.kormo import to_kormo
-from training.nano.corpus import message_stream, rambling_stream, short_stream, terse_stream
+from training.families import to_kormo
+from training.nano.corpus import message_stream, park_stream, rambling_stream, short_stream, terse_stream
 
 REPORTED = 100  # steps between two lines in a log, where no bar can be shown
 IGNORED = -100  # label of a token that is not learned
@@ -30,8 +30,10 @@ class Plan:
 
     terse_steps: int = 500
     mixed_steps: int = 1600
-    message_steps: int = 0  # a checkpoint's training can go on with these: see `continue_from`
+    park_steps: int = 500  # a checkpoint's training can go on with these and the next: see `continue_from`
+    message_steps: int = 1200
     terse_batch: int = 96
+    park_batch: int = 64
     short_batch: int = 64
     rambling_batch: int = 24
     matrix_lr: float = 1e-3  # Muon, scaled to AdamW's update size
@@ -42,17 +44,20 @@ class Plan:
     @property
     def steps(self) -> int:
         """All optimizer steps."""
-        return self.terse_steps + self.mixed_steps + self.message_steps
+        return self.terse_steps + self.mixed_steps + self.park_steps + self.message_steps
 
     def rate(self, step: int) -> float:
-        """Learning-rate factor: warm-up, flat, then cosine to 1 %; the last phase begins at half of it."""
+        """Learning-rate factor: warm-up, flat, cosine to 1 %; flat and high for the park, and a last cosine."""
         if step < self.terse_steps:
             return min(1.0, (step + 1) / self.warmup)
         step -= self.terse_steps
         if step < self.mixed_steps:
             return _cosine(step / self.mixed_steps)
         step -= self.mixed_steps
-        return 0.5 * min(1.0, (step + 1) / self.warmup) * _cosine(step / self.message_steps)
+        if step < self.park_steps:
+            return 1.5 * min(1.0, (step + 1) / self.warmup)
+        step -= self.park_steps
+        return 0.75 * min(1.0, (step + 1) / self.warmup) * _cosine(step / self.message_steps)
 
 
 def _cosine(done: float) -> float:
@@ -124,14 +129,20 @@ def encode(
 
 
 def _batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[list[tuple[torch.Tensor, ...]]]:
-    terse, short, message, rambling = (
-        stream(random.Random(plan.seed)) for stream in (terse_stream, short_stream, message_stream, rambling_stream)
+    terse, short, park, message, rambling = (
+        stream(random.Random(plan.seed))
+        for stream in (terse_stream, short_stream, park_stream, message_stream, rambling_stream)
     )
+    about_messages = plan.terse_steps + plan.mixed_steps
     for step in range(plan.steps):
         if step < plan.terse_steps:
             yield [encode(tokenizer, list(islice(terse, plan.terse_batch)))]
             continue
-        last = step >= plan.terse_steps + plan.mixed_steps
+        if about_messages <= step < about_messages + plan.park_steps:
+            talks = sorted(islice(park, plan.park_batch), key=_length)
+            yield [encode(tokenizer, talks[: len(talks) // 2]), encode(tokenizer, talks[len(talks) // 2 :])]
+            continue
+        last = step >= about_messages
         talks = sorted(islice(message if last else short, plan.short_batch), key=_length)
         half = len(talks) // 2  # two halves of like length: less padding to compute
         ramblings = list(islice(rambling, plan.rambling_batch // 3 if last else plan.rambling_batch))

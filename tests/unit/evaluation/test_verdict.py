@@ -30,6 +30,8 @@ from serve.settings import ServeSettings
 from tests.conftest import ROOT
 
 THRESHOLDS = VerdictSection()
+PROMPT = {"fingerprint": "x", "longest_prompt": 90, "longest_message": 30}
+SHAPE = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64}
 
 
 @cache
@@ -114,7 +116,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(ROOT / "recipes/nano.yaml", ["name=judged"])
     for stage in ("data", "base", "adapter", "merged", "awq"):
-        publish(recipe, stage, {"prompt.json": json.dumps({"fingerprint": "x"})})
+        publish(recipe, stage, {"prompt.json": json.dumps(PROMPT), "config.json": json.dumps(SHAPE)})
     return recipe
 
 
@@ -163,7 +165,7 @@ def test_a_failed_verdict_blocks_serving_and_the_error_names_checkpoint_criteria
 
 def test_a_verdict_about_another_checkpoint_does_not_count(run: Recipe) -> None:
     publish(run, "verdict", verdict(True))
-    publish(run, "awq", {"prompt.json": json.dumps({"fingerprint": "y"})}, force=True)
+    publish(run, "awq", {"prompt.json": json.dumps(PROMPT | {"fingerprint": "y"})}, force=True)
     with pytest.raises(VerdictError, match="about another checkpoint"):
         check_verdict(run.folder)
 

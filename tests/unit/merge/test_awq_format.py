@@ -63,8 +63,7 @@ def test_a_lossy_checkpoint_is_rejected(awq: float, rounded: float, ratio: float
 
 
 def test_calibration_rows_longer_than_a_block_are_left_out_and_too_few_are_rejected() -> None:
-    settings = QuantizeSection(calibration_length=16)
     rows = [[1] * 10, [2] * 17, [3] * 16]
-    assert usable(rows, settings) == [rows[0], rows[2]]
+    assert usable(rows, 16) == [rows[0], rows[2]]
     with pytest.raises(StageError, match="1 of 2 calibration rows fit"):
-        usable(rows[:2], settings)
+        usable(rows[:2], 16)

@@ -22,7 +22,7 @@ from merge.stages import choose_fold
 from merge.weights import Checkpoint, is_quantized, nf4_round_trip
 from pipeline.recipe import Recipe, TrainSection
 from tests.support.tiny import tiny_llama, write_kormo
-from training.kormo import import_checkpoint
+from training.import_base import import_checkpoint
 from training.trainer import load_base
 
 

@@ -43,7 +43,7 @@ ARRIVES: dict[str, tuple[str, str, tuple[bool, ...]]] = {
 
 def told(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
     """Return flags and environment of a recipe's server."""
-    given = flags.vllm_flags(recipe, Path("runs/other/awq"), "127.0.0.1", 8000, cpu=cpu)
+    given = flags.vllm_flags(recipe, Path("runs/other/awq"), 384, "127.0.0.1", 8000, cpu=cpu)
     return flags.vllm_environment(recipe, cpu=cpu) | {
         name: value for name, _, value in (flag.partition("=") for flag in given)
     }
@@ -73,7 +73,7 @@ def test_the_adapter_is_served_under_the_models_name_with_room_for_its_rank(tmp_
 
 
 def test_the_recipes_sampling_is_given_to_a_checkpoint_without_its_own() -> None:
-    (flag,) = flags.generation_flags(RECIPE)
+    (flag,) = flags.generation_flags(RECIPE, 72)
     sampling: dict[str, Any] = json.loads(flag.removeprefix("--override-generation-config="))
-    assert sampling == RECIPE.generation.model_dump()
+    assert sampling == RECIPE.generation.model_dump() | {"max_new_tokens": 72}
     assert sampling["temperature"] == 0.3

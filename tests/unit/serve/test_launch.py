@@ -18,6 +18,7 @@ from serve.settings import ServeSettings
 RECIPE = Recipe(name="tiny")
 FINGERPRINT = "signboard-2-80-0123456789abcdef"
 SAMPLING = "--override-generation-config="
+SHAPE = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 64}
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +28,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("serve.launch.check_memory", lambda *_: None)
 
     def build(folder: Path) -> dict[str, Any]:
-        (folder / "prompt.json").write_text(json.dumps({"fingerprint": FINGERPRINT}))
+        record = {"fingerprint": FINGERPRINT, "longest_prompt": 200, "longest_message": 90}
+        (folder / "prompt.json").write_text(json.dumps(record))
+        (folder / "config.json").write_text(json.dumps(SHAPE | {"max_position_embeddings": 4096}))
         (folder / "adapter_config.json").write_text("{}")
         (folder / "model.safetensors").write_text("weights")
         return {}
@@ -58,6 +61,9 @@ def test_every_variant_samples_as_the_recipe_says(
     assert ready.checkpoint == run / folder
     assert any(flag.startswith(SAMPLING) for flag in ready.server.command) is given_sampling
     assert (f"--fingerprint-value={FINGERPRINT}" in ready.server.command) is told_fingerprint
+    # 90 tokens of a message and half as much: 136; 200 of a prompt and half as much, and a message, in whole 128s: 512
+    assert "--max-model-len=512" in ready.server.command
+    assert not given_sampling or any('"max_new_tokens": 136' in flag for flag in ready.server.command)
 
 
 @pytest.mark.parametrize("variant", [Variant.AWQ, Variant.MERGED, Variant.ADAPTER, Variant.BASE])
@@ -81,7 +87,7 @@ def test_an_altered_adapter_is_not_served(run: Path) -> None:
 
 @pytest.mark.parametrize("cpu", [True, False], ids=["CPU", "GPU"])
 def test_memory_is_checked_before_vllm_starts_on_a_cpu(cpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def short(_recipe: Recipe, checkpoint: Path) -> None:
+    def short(_recipe: Recipe, checkpoint: Path, _context: int) -> None:
         raise ServiceError(f"Serving {checkpoint} needs more memory.")
 
     monkeypatch.setattr(serve.launch, "check_memory", short)

@@ -1,5 +1,6 @@
 """The checks before vLLM starts, and vLLM's flags and environment."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from serve.preflight import CPU_OVERHEAD, GIB, can_compile, check_memory, choose
 from serve.settings import ServeSettings, read_settings
 
 RECIPE = Recipe(name="tiny")
+SHAPE = {"num_hidden_layers": 32, "num_attention_heads": 8, "hidden_size": 1024}
 CHAIN = ("data", "base", "adapter", "merged", "awq")
 
 
@@ -129,17 +131,17 @@ def test_memory_must_hold_weights_cache_and_vllm(spare: int, kv_cache: float, tm
             file.truncate(size)  # sparse: takes no disk
     needed = int((3 + kv_cache) * GIB) + CPU_OVERHEAD
     if spare == 0:
-        assert check_memory(recipe, tmp_path, needed) is None  # type: ignore[func-returns-value]
+        assert check_memory(recipe, tmp_path, 512, needed) is None  # type: ignore[func-returns-value]
         return
     with pytest.raises(ServiceError, match=f"{needed / GIB:.1f} GiB") as caught:
-        check_memory(recipe, tmp_path, needed + spare)
+        check_memory(recipe, tmp_path, 512, needed + spare)
     assert "serve.kv_cache_gib" in caught.value.todo
 
 
 def vllm_flags(*, cpu: bool) -> dict[str, str]:
     """Return the default flags as a dictionary, each given once."""
     settings = ServeSettings()
-    given = flags.vllm_flags(RECIPE, Path("runs/tiny/awq"), settings.host, settings.port, cpu=cpu)
+    given = flags.vllm_flags(RECIPE, Path("runs/tiny/awq"), 512, settings.host, settings.port, cpu=cpu)
     pairs = [(name, value) for name, _, value in (flag.partition("=") for flag in given)]
     assert len(dict(pairs)) == len(pairs)
     return dict(pairs)
@@ -149,6 +151,8 @@ def vllm_flags(*, cpu: bool) -> dict[str, str]:
 def defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the developer's own settings."""
     monkeypatch.chdir(tmp_path)
+    Path("runs/tiny/awq").mkdir(parents=True)
+    Path("runs/tiny/awq/config.json").write_text(json.dumps(SHAPE))
     for name in ("HOST", "PORT", "START_TIMEOUT", "STOP_TIMEOUT"):
         monkeypatch.delenv(f"SIGNBOARD_{name}", raising=False)
 
@@ -166,7 +170,9 @@ def test_flags(cpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert given.get("--block-size") == ("32" if cpu else None)
     assert given.get("--gpu-memory-utilization") == (None if cpu else "0.9")
     assert ("--disable-log-stats" in given) is cpu
-    assert given.get("--kv-cache-memory-bytes") == (str(GIB) if cpu else None)
+    assert given.get("--kv-cache-memory-bytes") == (str(4 * GIB) if cpu else None), (
+        "twice 32 contexts of 512 tokens at 128 KiB"
+    )
     assert "--enforce-eager" not in given
 
 

@@ -1,4 +1,4 @@
-"""KORMo's import: exact, streaming, and strict about unknown keys and tensors."""
+"""The import of a base: exact, streaming, and strict about unknown keys and tensors."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from core.errors import ArtefactError, SignboardError
 from tests.support.tiny import kormo_reference, tiny_llama, write_kormo
-from training.checkpoint import checkpoint_files
-from training.kormo import import_checkpoint, to_kormo, to_llama
+from training.families import FAMILIES, imported_name, to_kormo
+from training.import_base import import_checkpoint, source_files
 from training.nano.export import make_base
 
 
@@ -56,13 +56,13 @@ def test_a_llama_checkpoint_passes_through_unchanged(tmp_path: Path) -> None:
 
 def test_names_map_both_ways() -> None:
     for name in tiny_llama().state_dict():
-        assert to_llama(to_kormo(name)) == name
+        assert imported_name(to_kormo(name), FAMILIES["kormo"]) == name
     assert to_kormo("model.layers.0.input_layernorm.weight") == "model.layers.0.pre_attention_layernorm.weight"
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"sliding_window": 4096}, "sliding_window"), ({"model_type": "qwen3"}, "qwen3")],
+    [({"sliding_window": 4096}, "sliding_window"), ({"model_type": "gpt2"}, "gpt2")],
 )
 def test_unknown_config_is_rejected_by_name(tmp_path: Path, changes: dict[str, object], named: str) -> None:
     source = write_kormo(tmp_path / "kormo", tiny_llama())
@@ -97,7 +97,7 @@ def test_a_cut_file_is_rejected(tmp_path: Path, kept: int) -> None:
 
 def test_a_missing_checkpoint_points_to_the_recipe(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"base\.path"):
-        list(checkpoint_files(tmp_path / "nowhere"))
+        list(source_files(tmp_path / "nowhere"))
     with pytest.raises(ArtefactError, match=r"base\.path"):
         imported(tmp_path / "nowhere", tmp_path / "llama")
 
@@ -139,6 +139,6 @@ def test_config_keys_that_change_nothing_are_dropped_and_recorded(tmp_path: Path
 
 def test_an_unknown_key_says_what_its_user_can_do(tmp_path: Path) -> None:
     source = write_kormo(tmp_path / "kormo", tiny_llama())
-    edit_config(source, quantization_config={"bits": 4})
-    with pytest.raises(ArtefactError, match=r"quantization_config.*\n.*config\.json"):
+    edit_config(source, rope_theta_scale=2)
+    with pytest.raises(ArtefactError, match=r"rope_theta_scale.*\n.*config\.json"):
         imported(source, tmp_path / "llama")
