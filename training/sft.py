@@ -15,6 +15,7 @@ from trl import SFTConfig, SFTTrainer
 
 from core.errors import StageError
 from core.prompt import PROMPT_FILE
+from pipeline.cli import console
 from pipeline.files import write_text
 from pipeline.manifest import read_manifest
 from pipeline.recipe import Recipe
@@ -23,6 +24,7 @@ from training.trainer import (
     CHECKPOINTS,
     common_arguments,
     cut_after_turn,
+    forecast,
     load_base,
     open_head,
     optimizer_steps,
@@ -63,7 +65,10 @@ def train_sft(recipe: Recipe, folder: Path) -> dict[str, Any]:
     # 3. Train.
     checkpoint = last_checkpoint(folder / CHECKPOINTS)
     with out_of_memory_advice():
-        before = trainer.evaluate()["eval_loss"]
+        measured = trainer.evaluate()
+        before = measured["eval_loss"]
+        passes = len(rows["train"]) * recipe.train.epochs / len(rows["validation"])
+        console.print(f"  training takes {forecast(measured['eval_runtime'] * passes, recipe.train)} on this machine")
         trainer.train(resume_from_checkpoint=checkpoint)
     after = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry][-1]
     refuse_untrained(trainer.model)

@@ -18,6 +18,8 @@ from pipeline.recipe import DpoSection, Recipe, TrainSection
 from training.plot import draw_loss
 
 CHECKPOINTS = "checkpoints"
+BACKWARD = 2  # times the cost of reading
+SHORT = 100  # seconds
 KEPT = ("adapter_config.json", "adapter_model.safetensors", PROMPT_FILE)
 
 
@@ -70,6 +72,15 @@ def common_arguments(recipe: Recipe, section: TrainSection | DpoSection, folder:
 def optimizer_steps(section: TrainSection | DpoSection, rows: int) -> int:
     """Return how many optimizer steps a training takes, about."""
     return max(1, int(rows * section.epochs / (section.batch_size * section.gradient_accumulation)))
+
+
+def forecast(forward: float, section: TrainSection) -> str:
+    """Return how long a training will take, from the seconds that only reading its rows would take.
+
+    A step reads its rows, and goes back through the model at twice that cost; checkpointed, it reads them twice.
+    """
+    seconds = forward * (BACKWARD + (2 if section.gradient_checkpointing else 1))
+    return f"about {seconds / 60:.0f} minutes" if seconds > SHORT else f"about {seconds:.0f} seconds"
 
 
 def show_progress_only(trainer: Any) -> None:
