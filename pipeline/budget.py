@@ -15,6 +15,7 @@ from pipeline.recipe import GenerationSection
 
 MARGIN = 1.5  # over the longest message of the training rows, and over the longest prompt of ours
 MESSAGE_STEP, CONTEXT_STEP = 8, 128  # rounded up to whole steps
+LEAST_CONTEXT = 512  # other callers of the endpoint have prompts of their own
 CACHE_MARGIN = 2  # over the need of all sequences at full length
 BYTES = 2  # of a number in the KV cache
 
@@ -34,7 +35,7 @@ class Budget:
     @property
     def context(self) -> int:
         """Tokens of prompt and answer that a server must hold for one request."""
-        return _up(self.longest_prompt * MARGIN + self.message, CONTEXT_STEP)
+        return max(LEAST_CONTEXT, _up(self.longest_prompt * MARGIN + self.message, CONTEXT_STEP))
 
 
 def read_budget(folder: Path) -> Budget:

@@ -21,6 +21,7 @@ from serve.launch import prepare, wanted_variant
 from serve.settings import ServeSettings, read_settings
 from tests.conftest import ROOT, run_room
 
+PROMPT = {"fingerprint": "signboard-2-80-0123456789abcdef", "longest_prompt": 130, "longest_message": 40}
 PARSE = """
 import json, sys
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
@@ -59,7 +60,8 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for stage in ("data", "base", "adapter", "merged", "awq"):
 
             def build(folder: Path) -> dict[str, Any]:
-                (folder / "prompt.json").write_text(json.dumps({"fingerprint": "signboard-2-80-0123456789abcdef"}))
+                (folder / "prompt.json").write_text(json.dumps(PROMPT))
+                (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 8192}))
                 return {}
 
             inputs = {before: run / before for before in MADE_FROM.get(stage, ())}

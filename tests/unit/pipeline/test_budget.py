@@ -26,6 +26,7 @@ def test_budgets_are_half_as_much_again_in_whole_steps(checkpoint: Path) -> None
     assert budget.context == 768, "601.5 and 144, in 128s"
     assert context_length(checkpoint, budget) == 768
     assert context_length(checkpoint, budget, wanted=600) == 600
+    assert context_length(checkpoint, Budget(89, 31)) == 512, "no less, for callers with prompts of their own"
 
 
 def test_a_context_stays_within_the_models_reach_and_a_shorter_reach_is_refused(checkpoint: Path) -> None:
