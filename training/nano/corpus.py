@@ -19,9 +19,9 @@ from data.scenes import random_prompt_scene, random_scene
 FORMATS = Path(__file__).parent / "formats.toml"
 KINDS = ("difference", "change", "message", "advice", "element", "season")
 WEIGHTS = (3, 1, 10, 1, 0, 0)  # how often each is asked
-PARK_WEIGHTS = (2, 0, 8, 0, 12, 2)
-LAST_WEIGHTS = (2, 1, 15, 1, 4, 1)
-BOUND_SHARE = 0.4  # of the last phases' sentences: only this season or park allows them (docs/LOG.md)
+PARK_WEIGHTS = (2, 0, 12, 8, 2, 0)
+LAST_WEIGHTS = (2, 1, 16, 1, 0, 0)
+LAST_BOUND = 0.1  # of the last phase's sentences: only this season or park allows them; of the park's phase, all
 ABOUT_THE_PARK = ("message", "advice")
 READ_FROM_THE_PARK = ("element", "season")
 SYSTEM_SHARE = 0.75  # of the short conversations have a system turn
@@ -54,21 +54,26 @@ def short_stream(rng: random.Random) -> Iterator[list[Message]]:
 
 
 def park_stream(rng: random.Random) -> Iterator[list[Message]]:
-    """Third phase: mostly, what is in the park and which season it is; a model that cannot copy it cannot heed it."""
+    """Third phase: sentences that only this park or season allows, or the model learns how likely an element is."""
     while True:
-        yield _question(rng.choices(KINDS, weights=PARK_WEIGHTS)[0], rng, BOUND_SHARE)
+        yield _question(rng.choices(KINDS, weights=PARK_WEIGHTS)[0], rng, 1.0)
 
 
 def message_stream(rng: random.Random) -> Iterator[list[Message]]:
     """Last phase: mostly whole messages, so that the model learns what fits which park, season and temperature."""
     while True:
-        yield _question(rng.choices(KINDS, weights=LAST_WEIGHTS)[0], rng, BOUND_SHARE)
+        yield _question(rng.choices(KINDS, weights=LAST_WEIGHTS)[0], rng, LAST_BOUND)
+
+
+def scene_for(kind: str, rng: random.Random) -> Scene | None:
+    """Return the scene that a kind of question tells: none, any or the plain prompt, or any."""
+    if kind in READ_FROM_THE_PARK:
+        return random_scene(rng)
+    return random_prompt_scene(rng) if kind in ABOUT_THE_PARK else None
 
 
 def _question(kind: str, rng: random.Random, bound: float = 0.0) -> list[Message]:
-    scene = random_prompt_scene(rng) if kind in ABOUT_THE_PARK else None
-    if kind in READ_FROM_THE_PARK:
-        scene = random_scene(rng)
+    scene = scene_for(kind, rng)
     return short_conversation(rng.choice(grid()), scene, kind, rng, system=rng.random() < SYSTEM_SHARE, bound=bound)
 
 

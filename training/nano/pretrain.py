@@ -30,8 +30,8 @@ class Plan:
 
     terse_steps: int = 500
     mixed_steps: int = 1600
-    park_steps: int = 500  # a checkpoint's training can go on with these and the next: see `continue_from`
-    message_steps: int = 1200
+    park_steps: int = 1500  # a checkpoint's training can go on with these and the next: see `continue_from`
+    message_steps: int = 900
     terse_batch: int = 96
     park_batch: int = 64
     short_batch: int = 64
@@ -47,7 +47,7 @@ class Plan:
         return self.terse_steps + self.mixed_steps + self.park_steps + self.message_steps
 
     def rate(self, step: int) -> float:
-        """Learning-rate factor: warm-up, flat, cosine to 1 %; flat and high for the park, and a last cosine."""
+        """Learning-rate factor: warm-up and flat, then three cosines to 1 %, the last one lower."""
         if step < self.terse_steps:
             return min(1.0, (step + 1) / self.warmup)
         step -= self.terse_steps
@@ -55,9 +55,9 @@ class Plan:
             return _cosine(step / self.mixed_steps)
         step -= self.mixed_steps
         if step < self.park_steps:
-            return 1.5 * min(1.0, (step + 1) / self.warmup)
+            return min(1.0, (step + 1) / self.warmup) * _cosine(step / self.park_steps)
         step -= self.park_steps
-        return 0.75 * min(1.0, (step + 1) / self.warmup) * _cosine(step / self.message_steps)
+        return 0.4 * min(1.0, (step + 1) / self.warmup) * _cosine(step / self.message_steps)
 
 
 def _cosine(done: float) -> float:

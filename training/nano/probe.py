@@ -17,7 +17,7 @@ from core.prompt import Message, build_messages
 from core.reading import Reading
 from data.scenes import random_prompt_scene
 from training.chat_template import END_OF_TURN
-from training.nano.corpus import ABOUT_THE_PARK, KINDS, SYSTEM_SHARE, grid, short_conversation
+from training.nano.corpus import KINDS, READ_FROM_THE_PARK, SYSTEM_SHARE, grid, scene_for, short_conversation
 
 CLAUSE = re.compile(r"(\d+)도([^.?!\n\d]*)")  # the number, and what is said of it
 UNCHANGED = re.compile("같|변화")
@@ -29,8 +29,7 @@ def probe(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int
     found = {}
     for kind in (*KINDS, SIGNBOARD):
         rng = random.Random(seed)
-        about_park = kind in (*ABOUT_THE_PARK, SIGNBOARD)
-        scenes = [random_prompt_scene(rng) if about_park else None for _ in grid()]
+        scenes = [random_prompt_scene(rng) if kind == SIGNBOARD else scene_for(kind, rng) for _ in grid()]
         asked = zip(grid(), scenes, strict=True)
         texts = answers(model, tokenizer, [prompt_of(kind, *case, rng) for case in asked], kind)
         plain = [(text.removesuffix(END_OF_TURN), reading) for text, reading in zip(texts, grid(), strict=True)]
@@ -38,7 +37,12 @@ def probe(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int
             "labels": _share(bool(check_labels(text)) for text, _ in plain),
             "stopped": _share(text.endswith(END_OF_TURN) for text in texts),
         }
-        if kind != "advice":
+        if kind in READ_FROM_THE_PARK:
+            told = zip(plain, scenes, strict=True)
+            found[kind]["right"] = _share(
+                scene is not None and text in (scene.season, *scene.elements) for (text, _), scene in told
+            )
+        elif kind != "advice":
             found[kind]["right"] = _share(arithmetic_right(text, reading) for text, reading in plain)
         if kind == "message":
             found[kind]["fits"] = _share(
