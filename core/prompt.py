@@ -18,9 +18,10 @@ SYSTEM_PROMPT = (
     "당신은 공원 전광판 메시지 전문가입니다. 어제와 오늘의 기온을 비교해 짧고 친근한 메시지를 한 줄로 작성하세요."
 )
 
-# End-of-turn markers of the model families we serve (ChatML, KORMo). The client sends them as stop strings, so that a
-# marker never reaches the board, even if a wrong tokenizer turns it into plain text.
-STOP_MARKERS = ("<|im_end|>", "<|EOT|>")
+# End-of-turn markers of the model families we serve: ChatML, KORMo, Llama 3, Mistral; the protocol takes four. The
+# client sends them as stop strings, so that a marker never reaches the board, even if a wrong tokenizer turns it into
+# plain text.
+STOP_MARKERS = ("<|im_end|>", "<|EOT|>", "<|eot_id|>", "</s>")
 
 # The golden prompt. Training, server and client must turn it into the same token ids.
 GOLDEN = (Reading(10, 20), Scene(Season.SPRING, ("산책로", "벤치")))
