@@ -14,6 +14,7 @@ from core.park import Scene, elements_of, season_of
 from core.reading import Reading
 
 TRIES = 200  # combinations, before composing gives up
+BOUND_TRIES = 20  # of them with a sentence bound to the scene
 ABOUT_THE_CHANGE = 0.4  # share of the advice that speaks of the change
 EACH = 0.03  # the most that one such sentence gets, where there are few
 OFTEN = frozenset({"기온", "어제", "오늘"})  # words that both sentences may have
@@ -39,8 +40,9 @@ def compose(
     firsts = rng.sample(fitting := openings_for(reading, season_of(scene)), len(fitting))
     if bound and rng.random() < bound / 2:
         firsts.sort(key=lambda first: not first.when.seasons)
-    for first in itertools.islice(itertools.cycle(firsts), len(firsts) if advice else TRIES):
-        second = advice or pick_advice(reading, scene, rng, bound)
+    for tried, first in enumerate(itertools.islice(itertools.cycle(firsts), len(firsts) if advice else TRIES)):
+        # After a sudden change the advice must speak of it, which none of the bound sentences may do.
+        second = advice or pick_advice(reading, scene, rng, bound if tried < BOUND_TRIES else 0)
         message = f"{first.text.format(n=abs(reading.change))} {second.text}"
         found = [f"{one.problem}: {one.detail}" for one in check_message(message, reading, scene)]
         if not found and not echoes(first.text, second.text):
