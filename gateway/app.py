@@ -22,6 +22,7 @@ from core.errors import SignboardError
 from core.reading import Reading
 from gateway.api import BatchIn, BatchOut, BoardId, HealthOut, MessageOut, ParkOut, ReadingIn
 from gateway.boards import Boards, BoardView, NotShown, Shown, TooManyBoards
+from gateway.follow import Follower
 from gateway.keys import Key, KeyScope
 from gateway.log import LOG
 from gateway.metrics import Metrics
@@ -30,6 +31,8 @@ from gateway.overload import Breaker, Queue
 from gateway.parks import Parks, today_in
 from gateway.passthrough import Passthrough
 from gateway.problems import KINDS, ProblemError, documented, problem_of
+from gateway.sensor_routes import add_sensor_routes
+from gateway.sensors import running_station
 from gateway.settings import WATCHERS, GatewaySettings
 from gateway.writer import Asked, Health, Writer, new_client, ping
 
@@ -43,12 +46,13 @@ WRITING = ("bad_reading", "bad_park", "too_many_boards", "no_message", "model_do
 def create_app(settings: GatewaySettings) -> FastAPI:
     """Return the gateway as an ASGI app."""
     metrics, rates = Metrics(), Rates(settings.rate_limit)
+    parks = Parks(settings.parks, settings.park, settings.parsed_sign, settings.timezone)
     boards = Boards(settings.parsed_sign, settings.max_age, settings.boards, ai_mark=settings.ai_mark)
     app = FastAPIOffline(
         title="Signboard",
         version=__version__,
         summary="Two park temperatures in, one checked Korean message out.",
-        lifespan=_lifespan(settings, boards, metrics),
+        lifespan=_lifespan(settings, parks, boards, metrics),
         middleware=_middleware(settings, metrics, rates),
         redoc_url=None,
         responses=documented(*ALWAYS),
@@ -56,14 +60,15 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     app.state.rates = rates
     for kind in (SignboardError, ProblemError, TooManyBoards, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
-    _add_messages(app, settings)
+    _add_messages(app, settings, parks)
     _add_boards(app, boards)
+    add_sensor_routes(app, API, [_scope(KeyScope.SENSORS), Depends(_known_query)])
     _add_passthrough(app)
     _add_page(app, metrics)
     return app
 
 
-def _lifespan(settings: GatewaySettings, boards: Boards, metrics: Metrics) -> Callable[[FastAPI], Any]:
+def _lifespan(settings: GatewaySettings, parks: Parks, boards: Boards, metrics: Metrics) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         client = new_client(settings)
@@ -78,13 +83,17 @@ def _lifespan(settings: GatewaySettings, boards: Boards, metrics: Metrics) -> Ca
         metrics.gauge("signboard_breaker_open", "1 while the model is down.", lambda: breaker.open)
         metrics.gauge("signboard_boards", "Boards in memory.", lambda: len(boards))
         metrics.gauge("signboard_watchers", "Open event streams.", lambda: boards.watchers)
-        clock = asyncio.create_task(_blank_stale(boards))
+        tasks = [asyncio.create_task(_blank_stale(boards))]
         try:
-            yield
+            async with running_station(settings, parks.sensors(), metrics) as station:
+                app.state.station = station
+                if station:
+                    follower = Follower(settings, parks.all(), station, app.state.writer, boards, metrics)
+                    tasks.append(asyncio.create_task(follower.run()))
+                yield
+                await _cancel(tasks)  # before the store is closed
         finally:
-            clock.cancel()
-            with suppress(asyncio.CancelledError):
-                await clock
+            await _cancel(tasks)
             await app.state.writer.close()
             await breaker.close()
             await client.aclose()
@@ -129,9 +138,7 @@ BOARD, OPENAI = [_scope(KeyScope.BOARD)], [_scope(KeyScope.OPENAI)]
 API = [*BOARD, Depends(_known_query)]
 
 
-def _add_messages(app: FastAPI, settings: GatewaySettings) -> None:
-    parks = Parks(settings.parks, settings.park, settings.parsed_sign, settings.timezone)
-
+def _add_messages(app: FastAPI, settings: GatewaySettings, parks: Parks) -> None:
     async def write(request: Request, asked: ReadingIn) -> MessageOut:
         writer: Writer = request.app.state.writer
         reading = Reading.of(asked.yesterday_temp, asked.today_temp)
@@ -283,6 +290,14 @@ def _problem(error: BaseException) -> ProblemError:
     if found.code == "internal":
         LOG.error("unexpected error in the gateway", exc_info=error, extra={"request_id": request_id.get()})
     return found
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    while tasks:
+        task = tasks.pop()
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def _blank_stale(boards: Boards) -> None:

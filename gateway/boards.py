@@ -17,6 +17,7 @@ from core.park import Park, season_of
 from core.season import Season
 from core.sign import Sign
 from gateway.settings import HISTORY
+from sensors.days import NoReading
 
 
 class Shown(BaseModel):
@@ -44,6 +45,7 @@ class BoardView(BaseModel):
     columns: int
     lines: int  # 0 scrolls
     ai_mark: bool
+    no_reading: NoReading | None  # why the park's sensors give no reading now; null: they do, or there are none
 
 
 class TooManyBoards(Exception):
@@ -80,6 +82,7 @@ class Board:
     stale_at: float = 0.0  # monotonic seconds
     displayed: int = 0  # number of the reading behind the message
     sign: Sign | None = None  # of the park that the message was written for
+    no_reading: NoReading | None = None
     history: deque[Shown] = field(default_factory=lambda: deque(maxlen=HISTORY))
 
 
@@ -175,6 +178,13 @@ class Boards:
         self._tell(state)
         return None
 
+    def explain(self, board: str, why: NoReading | None) -> None:
+        """Say on a board's view why its sensors give no reading; None: they do. Its message stays until it is stale."""
+        known = self._boards[board].no_reading if board in self._boards else None
+        if known is not why and (state := self._remember(board)):
+            state.no_reading = why
+            self._tell(state)
+
     def view(self, board: str, *, blank: bool = False) -> BoardView | None:
         """Return what a board shows; None, or a blank view if `blank`, for a board that never showed anything."""
         state = self._boards.get(board) or (Board(board) if blank else None)
@@ -222,6 +232,7 @@ class Boards:
             columns=sign.columns,
             lines=sign.lines,
             ai_mark=self._ai_mark,
+            no_reading=state.no_reading,
         )
 
     def _blank_at(self, state: Board) -> datetime | None:

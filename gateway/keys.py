@@ -17,6 +17,7 @@ class KeyScope(StrEnum):
 
     BOARD = "board"  # messages, boards, events, metrics, the page
     OPENAI = "openai"  # /v1/chat/completions and /v1/models
+    SENSORS = "sensors"  # what sensors and their platforms send
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from clients import SignMessage
 
 BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
+AGES = (1, 2, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600)
 
 
 class Metrics:
@@ -27,6 +28,17 @@ class Metrics:
         self._unknown = Counter(
             "signboard_unknown_words", "Messages with words that the catalogue does not have.", registry=self.registry
         )
+
+        self._measured = Histogram(
+            "signboard_measured_to_shown_seconds",
+            "From a sensor's measurement to its message on a board.",
+            buckets=AGES,
+            registry=self.registry,
+        )
+
+    def shown(self, seconds: float) -> None:
+        """Count a message that a sensor's measurement caused, by its age when it was shown."""
+        self._measured.observe(seconds)
 
     def gauge(self, name: str, text: str, read: Any) -> None:
         """Add a gauge whose value is read at every scrape."""

@@ -13,6 +13,7 @@ from core.errors import ParkError, SettingError
 from core.park import ALL_YEAR, Element, Park
 from core.sign import Sign
 from gateway.settings import NAME, known_timezone
+from sensors.park_sensors import ParkSensors, SensorsFile, check_ids, read_park_sensors
 
 Month = Annotated[int, Field(ge=1, le=12, strict=True)]
 FILE = re.compile(rf"{NAME}\.yaml")  # requests name parks by it
@@ -42,6 +43,7 @@ class ParkFile(BaseModel):
     elements: list[ElementFile] = Field(min_length=1)
     sign: str | None = None  # None: the gateway's
     timezone: str | None = None  # None: the gateway's
+    sensors: SensorsFile | None = None  # read_park_sensors() reads it; here it is only a known key
 
     @field_validator("sign")
     @classmethod
@@ -72,7 +74,11 @@ class Parks:
 
     def __init__(self, folder: Path, default: str, sign: Sign, timezone: str) -> None:
         self._default = default
-        self._parks = {path.stem: read_park(path, sign, timezone) for path in sorted(folder.glob("[!.]*.y*ml"))}
+        files = sorted(folder.glob("[!.]*.y*ml"))
+        self._parks = {path.stem: read_park(path, sign, timezone) for path in files}
+        read = {path.stem: read_park_sensors(path, timezone) for path in files}
+        self._sensors = {name: found for name, found in read.items() if found}
+        check_ids(self._sensors)
         if default not in self._parks:
             raise ParkError(
                 f"{folder / default}.yaml is missing.",
@@ -92,6 +98,10 @@ class Parks:
     def all(self) -> dict[str, Park]:
         """Return every park by its name in requests."""
         return dict(self._parks)
+
+    def sensors(self) -> dict[str, ParkSensors]:
+        """Return the sensors of every park that has some."""
+        return dict(self._sensors)
 
 
 def today_in(park: Park) -> date:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from core.errors import MessageError, ParkError, ReadingError, ServerTimeout, ServiceError, SignboardError
 from gateway.overload import Busy, ModelDown
+from sensors.store import SensorStoreError
 
 MEDIA_TYPE = "application/problem+json"
 OPENAI_PATHS = "/v1"
@@ -20,6 +21,7 @@ KINDS: dict[str, tuple[int, str, str]] = {
     "bad_reading": (422, "기온 값이 올바르지 않습니다", "A temperature cannot be used"),
     "bad_park": (422, "공원 정보를 쓸 수 없습니다", "The park cannot be used"),
     "too_many_boards": (422, "전광판을 더 추가할 수 없습니다", "There are too many boards"),
+    "bad_observation": (422, "관측값을 읽을 수 없습니다", "No observation could be read"),
     "unsupported": (400, "지원하지 않는 요청 항목입니다", "The request asks for an unsupported feature"),
     "no_key": (401, "API 키가 없거나 맞지 않습니다", "The API key is missing or wrong"),
     "no_scope": (403, "이 키에는 해당 권한이 없습니다", "The API key lacks the scope for this address"),
@@ -35,6 +37,7 @@ KINDS: dict[str, tuple[int, str, str]] = {
         "The model wrote no message that passed the checks",
     ),
     "model_down": (503, "모델 서버가 응답하지 않습니다", "The model does not answer"),
+    "store_down": (503, "관측 자료를 저장하거나 읽지 못했습니다", "The store of observations cannot be used"),
     "busy": (503, "대기 중인 요청이 너무 많습니다", "Too many requests are waiting"),
     "deadline": (504, "제한 시간 안에 문구를 만들지 못했습니다", "There was no message before the deadline"),
     "internal": (500, "게이트웨이 내부 오류가 발생했습니다", "The gateway itself failed"),
@@ -108,6 +111,7 @@ def problem_of(error: BaseException) -> ProblemError:
     kinds: tuple[tuple[type[BaseException], str], ...] = (
         (ReadingError, "bad_reading"),
         (ParkError, "bad_park"),
+        (SensorStoreError, "store_down"),
         (Busy, "busy"),
         (ModelDown, "model_down"),
         (ServerTimeout, "deadline"),

@@ -6,13 +6,14 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingError
 from core.problem import Words
 from core.sign import Sign
 from gateway.keys import Key, parse_keys
+from sensors.mqtt import Broker
 
 PREFIX = "SIGNBOARD_GATEWAY_"
 NAME = r"[a-z0-9][a-z0-9-]{0,39}"  # of a board, and of a park's file
@@ -24,6 +25,7 @@ HISTORY = 50  # messages that a board remembers
 WATCHERS = 1000  # open event streams
 CONNECTIONS = 4096  # open connections, streams included
 HEADER_BYTES = 16384  # of one request
+SENSOR_STORE = "sqlite:///runs/sensors.db"
 PING_SECONDS = 3.0  # for the one-token request of probe and health; a hung ping delays the next one by this long
 
 
@@ -78,6 +80,17 @@ class GatewaySettings(BaseSettings):
     boards: int = Field(default=1000, ge=1)  # boards to remember
     ai_mark: bool = True  # the page says that an AI wrote the message
 
+    broker: str = ""  # mqtt://host:1883 or mqtts://host:8883; empty: sensors come over HTTP only
+    broker_ca: Path | None = None  # the authority's certificate; empty: the system's authorities
+    broker_user: str | None = None
+    broker_password: SecretStr | None = None
+    broker_client_id: str = Field(default="signboard", min_length=1, max_length=64)  # two gateways must differ
+    sensor_store: str = SENSOR_STORE  # as SQLAlchemy writes it: sqlite:///FILE
+    sensor_days: int = Field(default=400, ge=3)  # days for which observations are kept
+    look_seconds: float = Field(default=60, gt=0)  # between two comparisons of a park's yesterday and today
+    message_gap: float = Field(default=600, ge=0)  # seconds between two messages that readings cause on one board
+    renew_seconds: float = Field(default=3 * 3600, gt=0)  # after which a message is written anew for the same reading
+
     @field_validator("sign")
     @classmethod
     def _sign(cls, text: str) -> str:
@@ -95,6 +108,20 @@ class GatewaySettings(BaseSettings):
 
         parse(text)
         return text
+
+    @field_validator("broker")
+    @classmethod
+    def _broker(cls, url: str) -> str:
+        if url:
+            Broker.at(url)
+        return url
+
+    @property
+    def parsed_broker(self) -> Broker | None:
+        """The broker that brings observations; None: there is none."""
+        password = self.broker_password.get_secret_value() if self.broker_password else None
+        more = {"ca_file": self.broker_ca, "user": self.broker_user, "password": password}
+        return Broker.at(self.broker, client_id=self.broker_client_id, **more) if self.broker else None
 
     @property
     def parsed_keys(self) -> tuple[Key, ...]:

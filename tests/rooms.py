@@ -21,14 +21,17 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"core", "pipeline", "data"},
     "merge": {"core", "pipeline", "data", "training"},
     "clients": {"core"},
-    "gateway": {"core", "clients"},
+    "sensors": {"core"},
+    "gateway": {"core", "clients", "sensors"},
     "serve": {"core", "pipeline", "clients", "gateway"},
-    "evaluation": {"core", "pipeline", "data", "training", "merge", "clients", "gateway", "serve"},
+    "evaluation": {"core", "pipeline", "data", "training", "merge", "clients", "sensors", "gateway", "serve"},
 }
 # Where a room stands in the picture, from left to right; the others stand in the middle.
 COLUMNS = {
     **dict.fromkeys(("pipeline", "data", "training", "merge"), 0.2),
-    **dict.fromkeys(("clients", "gateway", "serve"), 0.8),
+    "clients": 0.65,
+    **dict.fromkeys(("gateway", "serve"), 0.8),
+    "sensors": 0.95,
 }
 
 

@@ -2,6 +2,7 @@
 //
 // It asks in short requests instead of holding a stream open: a browser has six connections for a host, and the seventh
 // tab would never load. Conveniences of newer engines are used if they are there; the board does not depend on them.
+import { showSensors } from "./sensors.js";
 import { Sign } from "./sign.js";
 import { TEXTS } from "./texts.js";
 
@@ -11,7 +12,7 @@ const BOARD = new URLSearchParams(location.search).get("board") || "main";
 const HOME = location.origin + location.pathname.replace(/[^/]*$/, "");
 const $ = (id) => document.getElementById(id);
 const board = new Sign($("board")), trial = new Sign($("trial"));
-const PATIENCE = 4000, LOOK = 2000, HEALTH = 5000;  // ms: to wait for an answer; between looks at the board, at the model
+const PATIENCE = 4000, LOOK = 2000, HEALTH = 5000, SENSORS = 60000;  // ms: to wait for an answer; between looks at the board, the model, the sensors
 let language = remembered("language") || ((navigator.language || "ko").startsWith("ko") ? "ko" : "en");
 let state = "connecting", view = null, newest = 0;
 const text = (key) => TEXTS[language][key];
@@ -42,12 +43,12 @@ function showState(next) {
 }
 
 function describe() {
-  const message = view && view.message;
+  const message = view && view.message, why = view && view.no_reading ? ` ${text(view.no_reading)}.` : "";
   $("board").setAttribute("aria-label", message ? message.generated_text : text("blank"));
-  if (!message) { $("message").textContent = text("blank"); return; }
+  if (!message) { $("message").textContent = `${text("blank")}${why}`; return; }
   const until = new Date(view.blank_at).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
   const time = language === "ko" ? `${until}${text("until")}` : `${text("until")} ${until}`;
-  $("message").textContent = `${message.generated_text} (${message.yesterday_temp} → ${message.today_temp} °C, ${time})`;
+  $("message").textContent = `${message.generated_text} (${message.yesterday_temp} → ${message.today_temp} °C, ${time})${why}`;
 }
 
 async function showBoard(next) {
@@ -115,11 +116,15 @@ async function look() {
   if (!answer || !answer.ok) { showState(answer ? "down" : "lost"); return; }
   if (state === "lost" || state === "connecting") lookAtModel();
   const next = answer.body, shown = view && view.message, message = next.message;
-  const same = view && JSON.stringify([shown, view.ai_mark, view.lines, view.columns])
-    === JSON.stringify([message, next.ai_mark, next.lines, next.columns]);
+  const same = view && JSON.stringify([shown, view.ai_mark, view.lines, view.columns, view.no_reading])
+    === JSON.stringify([message, next.ai_mark, next.lines, next.columns, next.no_reading]);
   const left = message ? next.seconds_left * 1000 : 0;
   const times = { staleAt: performance.now() + left, staleOn: Date.now() + left };
   if (same) Object.assign(view, times); else showBoard({ ...next, ...times });
+}
+
+async function lookAtSensors() {
+  $("sensors-section").hidden = !await showSensors($("sensors"), BOARD, ask, text);
 }
 
 async function lookAtModel() {
@@ -159,9 +164,11 @@ $("language").addEventListener("click", () => {
   remember("language", language);
   speak();
   showHistory();
+  lookAtSensors();
 });
 speak();
 offerParks();
 setInterval(blankIfStale, 1000);
 repeat(look, LOOK);
 repeat(lookAtModel, HEALTH);
+repeat(lookAtSensors, SENSORS);

@@ -6,6 +6,10 @@ export const TEXTS = {
     text: "문구", tries: "시도 횟수", seconds: "소요(초)", blank: "표출 중인 문구가 없습니다.", board: "전광판", other: "English",
     ready: "모델 준비됨", down: "모델이 응답하지 않습니다", lost: "게이트웨이와 연결이 끊겼습니다. 다시 연결하는 중…",
     connecting: "연결하는 중…", until: "까지 표출", failed: "문구를 받지 못했습니다",
+    sensors: "센서", last24: "최근 24시간", before24: "그 전날", good: "정상", doubtful: "의심", bad: "오류", none: "자료 없음",
+    missing: "수신 없음", noObservation: "수신한 자료가 없습니다", chart: "48시간 기온", second: "초 전", minute: "분 전", hour: "시간 전",
+    no_current: "현재 자료 없음", no_yesterday: "어제 자료 없음", sensor_bad: "센서 이상", too_early: "15시 이후 비교",
+    unusual: "표출 범위를 벗어난 기온",
   },
   en: {
     title: "Park signboard", now: "On the board now", aiMark: "Written by AI", try: "Try a message", yesterday: "Yesterday",
@@ -13,5 +17,9 @@ export const TEXTS = {
     time: "Time", change: "Yesterday → today", text: "Message", tries: "Tries", seconds: "Seconds", blank: "The board is blank.",
     board: "board", other: "한국어", ready: "Model ready", down: "The model does not answer",
     lost: "The gateway is gone. Connecting again…", connecting: "Connecting…", until: "shown until", failed: "No message came",
+    sensors: "Sensors", last24: "Last 24 hours", before24: "The day before", good: "good", doubtful: "doubtful", bad: "bad", none: "no data",
+    missing: "silent", noObservation: "Nothing was received", chart: "48 hours of temperature", second: " s ago", minute: " min ago",
+    hour: " h ago", no_current: "No current data", no_yesterday: "No data of yesterday", sensor_bad: "The sensor is faulty",
+    too_early: "Compared after 15:00", unusual: "The temperature is outside the range of messages",
   },
 };

@@ -1,12 +1,10 @@
 """The board's page in headless Chromium: it loads, shows, scrolls, tries a message, and outlives the gateway."""
 
 import re
-import shutil
-from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from benchmarks.scripted_server import Reply, completion, right_answer, scripted
 from core.checks import check_message
@@ -24,31 +22,6 @@ LIT = """() => {
   for (let i = 0; i < data.length; i += 4) if (data[i] > 200) lit++;
   return lit;
 }"""  # pixels of dots that are on
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium; `make test` installs it."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert found, "Chromium is missing: apt-get install chromium"
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=found)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A Korean visitor's page; anything asked from elsewhere or thrown by a script fails the test."""
-    context = browser.new_context(locale="ko-KR", timezone_id="Asia/Seoul", viewport={"width": 1000, "height": 1000})
-    opened = context.new_page()
-    faults: list[str] = []
-    opened.on("pageerror", lambda error: faults.append(str(error)))
-    ours = re.compile(r"https?://([^/@]*@)?127\.0\.0\.1:")
-    opened.on("request", lambda request: None if ours.match(request.url) else faults.append(request.url))
-    yield opened
-    context.close()
-    assert not faults
 
 
 def show(client: httpx.Client, yesterday: int, today: int) -> str:

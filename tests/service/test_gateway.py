@@ -683,24 +683,29 @@ def answer_anything(request: Request) -> Reply:
         return saying(GOOD)
 
 
-def test_no_generated_request_gets_an_undocumented_answer(tmp_path: Path) -> None:
-    secret, line = locked(*KeyScope)
+def generated_requests(schema: str, secret: str, folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    """Send a gateway what schemathesis makes of its API's description."""
     # Not asked: a 502 to 504 is a documented answer, and whether a temperature is possible is no matter of schema.
     excluded = "not_a_server_error,positive_data_acceptance"
+    return subprocess.run(
+        [
+            *(str(Path(sys.executable).with_name("schemathesis")), "run", schema, *more),
+            *("--header", f"Authorization: Bearer {secret}"),
+            *("--checks", "all", "--exclude-checks", excluded, "--max-examples", CASES, "--seed", "1"),
+            *("--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all", "--no-color"),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+
+
+def test_no_generated_request_gets_an_undocumented_answer(tmp_path: Path) -> None:
+    secret, line = locked(*KeyScope)
     with scripted(answer_anything) as model, running_gateway(model.url, keys=line, boards=100_000) as client:
-        done = subprocess.run(
-            [
-                *(Path(sys.executable).with_name("schemathesis"), "run", f"{client.base_url}/openapi.json"),
-                *("--header", f"Authorization: Bearer {secret}", "--exclude-path", "/events"),
-                *("--checks", "all", "--exclude-checks", excluded, "--max-examples", CASES, "--seed", "1"),
-                *("--phases", "examples,coverage,fuzzing", "--suppress-health-check", "all", "--no-color"),
-            ],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=1800,
-            check=False,
-        )
+        done = generated_requests(f"{client.base_url}/openapi.json", secret, tmp_path, "--exclude-path", "/events")
     assert done.returncode == 0, done.stdout
     assert not re.search(r'"status":500', done.stdout)
     generated = re.search(r"(\d+) generated", done.stdout)

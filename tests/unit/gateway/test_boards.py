@@ -13,6 +13,7 @@ from core.reading import Reading
 from core.sign import DEFAULT_SIGN, Sign
 from gateway.boards import Boards, NotShown, TooManyBoards
 from gateway.settings import HISTORY
+from sensors.days import NoReading
 
 PARK = Park("공원", (Element("산책로"),), timezone="Asia/Seoul")
 
@@ -214,3 +215,19 @@ def test_an_older_reading_that_comes_late_does_not_change_the_sign() -> None:
     view = boards.view("lake")
     assert view
     assert view.columns == DEFAULT_SIGN.columns
+
+
+def test_a_board_says_why_there_is_no_reading_and_its_watchers_hear_it() -> None:
+    async def run() -> None:
+        boards = Clock(3).boards()
+        boards.explain("lake", None)
+        assert boards.view("lake") is None, "nothing to say"
+        watch = boards.watch("lake")
+        assert (await anext(watch)).no_reading is None
+        for why in (NoReading.NO_YESTERDAY, None):
+            boards.explain("lake", why)
+            async with asyncio.timeout(5):
+                assert (await anext(watch)).no_reading is why
+        await watch.aclose()  # type: ignore[attr-defined]
+
+    asyncio.run(run())

@@ -51,3 +51,31 @@ def test_parks_and_words_are_read_from_the_environment(monkeypatch: pytest.Monke
         monkeypatch.setenv(f"SIGNBOARD_GATEWAY_{name}", value)
     found = read_gateway_settings()
     assert (found.parks, found.park, found.words) == (Path("/etc/parks"), "lake", Words.OPEN)
+
+
+def test_a_brokers_address_and_password_are_read_and_never_printed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)  # no .env
+    assert read_gateway_settings().parsed_broker is None
+    for name, value in (("BROKER", "mqtts://park.example"), ("BROKER_USER", "park"), ("BROKER_PASSWORD", "secret")):
+        monkeypatch.setenv(f"SIGNBOARD_GATEWAY_{name}", value)
+    settings = read_gateway_settings()
+    broker = settings.parsed_broker
+    assert broker
+    assert (broker.host, broker.port, broker.tls, broker.user, broker.password) == (
+        *("park.example", 8883, True),
+        *("park", "secret"),
+    )
+    assert "secret" not in f"{settings!r} {broker!r}"
+    for wrong in (
+        "park.example",
+        "http://park.example",
+        "mqtt://u:secret@park.example",
+        "mqtt://park.example:x",
+        "mqtt://",
+    ):
+        monkeypatch.setenv("SIGNBOARD_GATEWAY_BROKER", wrong)
+        with pytest.raises(SettingError, match="not a broker's address") as caught:
+            read_gateway_settings()
+        assert "secret" not in caught.value.what

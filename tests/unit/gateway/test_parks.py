@@ -158,3 +158,28 @@ def test_the_shipped_park_has_every_element() -> None:
     park = Parks(ROOT / "parks", "default", DEFAULT_SIGN, "Asia/Seoul").find(None)
     assert {element.name for element in park.elements} == set(elements())
     assert (park.sign, park.timezone) == (DEFAULT_SIGN, "Asia/Seoul")
+
+
+SENSORS = "sensors:\n  devices:\n    - {id: lake-1, adapter: zigbee2mqtt, topic: zigbee2mqtt/lake}\n"
+
+
+def test_a_parks_sensors_are_read_with_its_time_zone(tmp_path: Path) -> None:
+    park_file(tmp_path, f"{LAKE}timezone: UTC\n{SENSORS}", "lake")
+    park_file(tmp_path, "name: 언덕\nelements: [정자]\n", "hill")
+    parks = Parks(tmp_path, "lake", DEFAULT_SIGN, "Asia/Seoul")
+    assert list(parks.sensors()) == ["lake"]
+    lake = parks.sensors()["lake"]
+    assert (lake.board, lake.timezone, [one.id for one in lake.sensors]) == ("lake", "UTC", ["lake-1"])
+
+
+def test_a_wrong_sensor_stops_the_gateway_and_is_named(tmp_path: Path) -> None:
+    park_file(tmp_path, LAKE + SENSORS.replace("zigbee2mqtt,", "zigbee,"), "default")
+    with pytest.raises(ParkError, match=r"default\.yaml is not a park: sensors\.devices\.0\.adapter"):
+        create_app(GatewaySettings(parks=tmp_path))
+
+
+def test_two_parks_have_no_sensor_in_common(tmp_path: Path) -> None:
+    for name in ("lake", "hill"):
+        park_file(tmp_path, LAKE + SENSORS, name)
+    with pytest.raises(ParkError, match="sensor lake-1 stands in two parks"):
+        Parks(tmp_path, "lake", DEFAULT_SIGN, "Asia/Seoul")

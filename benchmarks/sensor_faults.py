@@ -1,0 +1,109 @@
+"""What quality control says about every fault, how many observations per second the station takes, and their size.
+
+Usage: python -m benchmarks.sensor_faults [--seeds 14] [--sensors 50] [--hours 48]
+       python -m benchmarks.sensor_faults --series FILE.csv --timezone Asia/Seoul --interval 3600 --resolution 0.1
+In: simulated weather. Out: a table fault × flags, the shares that tests hold, observations per second from payload to
+disk, bytes of one observation in the store. With `--series`: how a recorded series of one sensor (the file of
+`python -m sensors replay`) is flagged.
+"""
+
+import argparse
+import tempfile
+import time
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+
+from sensors.observation import Observation
+from sensors.park_sensors import ParkSensors, Sensor
+from sensors.quality import Checked, Flag, Rules, check
+from sensors.replay import recorded
+from sensors.simulate import Measurement, Message, Span, made_up, messages, simulated
+from sensors.source import Delivery
+from sensors.station import Station
+from sensors.store import SensorStore
+from tests.support.weather import DELIVERIES, fault_table, simulate
+
+BATCH = 500  # as the gateway's connection to the broker takes them
+PER_PARK = 5
+YEAR = 365 * 24 * 60  # minutes
+
+
+def main() -> None:
+    """Print all of it."""
+    parser = argparse.ArgumentParser(description="Faults of sensors, rate and size.")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[14], help="of the 14 days (%(default)s)")
+    parser.add_argument("--sensors", type=int, default=50, help="for rate and size (%(default)s)")
+    parser.add_argument("--hours", type=int, default=48, help="for rate and size, a value a minute (%(default)s)")
+    parser.add_argument("--series", type=Path, help="a recorded series instead")
+    parser.add_argument("--timezone", default="UTC", help="of its times without an offset (%(default)s)")
+    parser.add_argument("--interval", type=float, default=3600, help="its seconds between two values (%(default)s)")
+    parser.add_argument("--resolution", type=float, default=0.1, help="its smallest change, °C (%(default)s)")
+    options = parser.parse_args()
+    if options.series:
+        rules = Rules(timedelta(seconds=options.interval), options.resolution)
+        print(_recorded(recorded(options.series, options.timezone, ["recorded"]), rules))
+        return
+    for seed in options.seeds:
+        print(f"\n14 days, 50 sensors, seed {seed}: {_shares(seed)}\n\n{fault_table(seed)}")
+    with tempfile.TemporaryDirectory() as folder:
+        print("\n" + _rate_and_size(Path(folder) / "sensors.db", options.sensors, options.hours))
+
+
+def _shares(seed: int) -> str:
+    result = simulate(seed)
+    true = sum(not sent.fault or sent.fault in DELIVERIES for sent in result.sent.values())
+    rejected = len(result.good_rejected()) / true
+    return f"comparisons from a bad value {len(result.comparisons_from_bad())}, good values rejected {rejected:.2%}"
+
+
+def _recorded(measurements: list[Measurement], rules: Rules) -> str:
+    """Return how a series of one sensor is flagged, each value as if it arrived at once."""
+    series: list[Checked] = []
+    for number, one in enumerate(measurements):
+        recent = series[bisect_left(series, one.at - rules.window, key=lambda old: old.observation.measured_at) :]
+        series.append(check(Observation(one.sensor, one.value, one.at, one.at, str(number)), recent, [], rules))
+    flags = Counter(one.flag for one in series)
+    reasons = Counter(reason for one in series for reason in one.reasons)
+    told = ", ".join(f"{name} {count}" for name, count in [*flags.most_common(), *reasons.most_common()])
+    return f"{len(series)} values, {1 - flags[Flag.GOOD] / len(series):.2%} not good: {told}"
+
+
+def _rate_and_size(path: Path, number: int, hours: int) -> str:
+    start = datetime.now(UTC) - timedelta(hours=1)  # nothing of it is late
+    sensors = made_up("zigbee2mqtt", number, 60)
+    groups = [tuple(sensors[first : first + PER_PARK]) for first in range(0, number, PER_PARK)]
+    parks = {f"park-{one}": ParkSensors(group, f"park-{one}", "Asia/Seoul") for one, group in enumerate(groups)}
+    every = _written(groups, start, hours)
+    with SensorStore.open(f"sqlite:///{path}") as store:
+        station = Station(parks, store)
+        begin = time.perf_counter()
+        for batch in iter(lambda: list(islice(every, BATCH)), []):
+            station.take_many([(one.sensor.adapter, delivery, one.sensor.source) for one, delivery in batch])
+        seconds = time.perf_counter() - begin
+        store.backup(path.with_suffix(".copy"))
+    taken = number * (hours * 60 + 1)
+    size = path.with_suffix(".copy").stat().st_size / taken
+    year = 100 * YEAR * size / 1e9
+    return (
+        f"{taken} observations of {number} sensors, payload to disk in batches of {BATCH}: {taken / seconds:.0f}/s\n"
+        f"{size:.0f} bytes each in the store; 100 sensors, one value a minute, one year: {year:.1f} GB"
+    )
+
+
+def _written(groups: list[tuple[Sensor, ...]], start: datetime, hours: int) -> Iterator[tuple[Message, Delivery]]:
+    """Return every message with its arrival a second after the measurement, written before the clock starts."""
+    span = Span(start, timedelta(0), timedelta(hours=hours))
+    due: list[Message] = []
+    for seed, group in enumerate(groups):
+        due += messages(simulated(group, span, seed), {one.id: one for one in group}, [], start)
+    due.sort(key=lambda one: one.due)
+    second = timedelta(seconds=1)
+    return iter([(one, Delivery(one.sensor.topic or "", one.payload, one.due + second)) for one in due])
+
+
+if __name__ == "__main__":
+    main()

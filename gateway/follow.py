@@ -1,0 +1,125 @@
+"""The boards follow the sensors: a park's reading → a message, when the reading changes or the message gets old.
+
+In: what the station says of each park. Out: messages by the same writer that answers requests, with its deadline, its
+queue, its breaker and its retries. There are no retries here: the next look is one.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from core.errors import MessageError, SignboardError
+from core.park import Park
+from gateway.boards import Boards, TooManyBoards
+from gateway.log import LOG
+from gateway.metrics import Metrics
+from gateway.settings import GatewaySettings
+from gateway.writer import Asked, Writer
+from sensors.days import Comparison, NoReading
+from sensors.station import Station
+
+
+class Follower:
+    """Looks at every park's reading, and requests a message where it is due.
+
+    Args:
+        settings: how often to look, and how often a board may change.
+        parks: the parks by their file names.
+        station: has their readings.
+        writer: requests messages and shows them.
+        boards: show the messages.
+        metrics: counts the seconds from a measurement to its message.
+        now: the wall clock.
+        monotonic: a clock in seconds that never steps.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        parks: dict[str, Park],
+        station: Station,
+        writer: Writer,
+        boards: Boards,
+        metrics: Metrics,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._parks = parks
+        self._station = station
+        self._writer = writer
+        self._boards = boards
+        self._metrics = metrics
+        self._now = now
+        self._monotonic = monotonic
+        self._asked_at: dict[str, float] = {}  # board → when the model last wrote for it, with or without success
+
+    async def run(self) -> None:
+        """Look for ever, at one park after the other, so that the model is not asked for all at once."""
+        pause = self._settings.look_seconds
+        async with asyncio.TaskGroup() as group:
+            for number, name in enumerate(self._station.parks):
+                group.create_task(self._follow(name, pause * number / len(self._station.parks)))
+
+    async def _follow(self, name: str, delay: float) -> None:
+        await asyncio.sleep(delay)
+        while True:
+            try:
+                await self.look(name)
+            except (SignboardError, TooManyBoards) as error:
+                LOG.warning("no message for the park's reading", extra={"park": name, "why": _reason(error)})
+            except Exception:  # a fault at one look must not end the following
+                LOG.exception("unexpected error while following the sensors", extra={"park": name})
+            await asyncio.sleep(self._settings.look_seconds)
+
+    async def look(self, name: str) -> None:
+        """Compare a park's yesterday and today; request a message for its board if one is due.
+
+        Raises:
+            SignboardError: the store cannot be read, or there is no message; the next look tries again.
+            TooManyBoards: the board is new and there is no room.
+        """
+        park, board = self._parks[name], self._station.parks[name].board
+        found = await asyncio.to_thread(self._reading, name)
+        if isinstance(found, NoReading):
+            self._boards.explain(board, found)
+            return
+        self._boards.explain(board, None)
+        if self._is_due(board, found):
+            await self._write(board, park, found)
+
+    def _reading(self, name: str) -> Comparison | NoReading:
+        """Return the reading of now; what was measured before midnight is no reading of this day."""
+        now, zone = self._now(), ZoneInfo(self._parks[name].timezone)
+        found = self._station.reading(name, now)
+        over = isinstance(found, Comparison) and found.measured_at.astimezone(zone).date() < now.astimezone(zone).date()
+        return NoReading.NO_CURRENT if over else found
+
+    def _is_due(self, board: str, found: Comparison) -> bool:
+        asked_at = self._asked_at.get(board)
+        if asked_at is not None and self._monotonic() - asked_at < self._settings.message_gap:
+            return False
+        view = self._boards.view(board)
+        if view is None or view.message is None or view.age is None:
+            return True
+        shown = (view.message.yesterday_temp, view.message.today_temp)
+        changed = shown != (found.reading.yesterday, found.reading.today)
+        return changed or view.age >= self._settings.renew_seconds
+
+    async def _write(self, board: str, park: Park, found: Comparison) -> None:
+        scene = park.scene(self._now().astimezone(ZoneInfo(park.timezone)).date())
+        try:
+            written = await self._writer.write(Asked(found.reading, scene, park), board, uuid.uuid4().hex)
+        except MessageError:  # the model worked for it; while it is down, the next look may try at once
+            self._asked_at[board] = self._monotonic()
+            raise
+        self._asked_at[board] = self._monotonic()
+        if not written.not_shown:
+            self._metrics.shown((self._now() - found.measured_at).total_seconds())
+
+
+def _reason(error: Exception) -> str:
+    return error.what if isinstance(error, SignboardError) else "too many boards"
