@@ -12,9 +12,10 @@ from prometheus_client.registry import Collector
 from core.errors import SignboardError
 from gateway.log import LOG
 from gateway.metrics import Metrics
-from gateway.settings import SENSOR_STORE, GatewaySettings
+from gateway.settings import GatewaySettings
 from sensors.mqtt import Subscriber
 from sensors.park_sensors import ParkSensors
+from sensors.settings import SENSOR_STORE
 from sensors.station import Station
 from sensors.store import SensorStore
 

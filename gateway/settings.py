@@ -1,21 +1,20 @@
 """The gateway's settings: environment or `.env`, prefix SIGNBOARD_GATEWAY_ (except SIGNBOARD_SIGN)."""
 
 import os
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import SettingsConfigDict
 
 from core.errors import SettingError
 from core.problem import Words
 from core.sign import Sign
 from gateway.keys import Key, parse_keys
 from sensors.mqtt import Broker
+from sensors.settings import PREFIX, SensorSettings
 
-PREFIX = "SIGNBOARD_GATEWAY_"
 NAME = r"[a-z0-9][a-z0-9-]{0,39}"  # of a board, and of a park's file
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -25,7 +24,6 @@ HISTORY = 50  # messages that a board remembers
 WATCHERS = 1000  # open event streams
 CONNECTIONS = 4096  # open connections, streams included
 HEADER_BYTES = 16384  # of one request
-SENSOR_STORE = "sqlite:///runs/sensors.db"
 PING_SECONDS = 3.0  # for the one-token request of probe and health; a hung ping delays the next one by this long
 
 
@@ -41,20 +39,11 @@ def known_timezone(name: str) -> str:
         raise ValueError(f"no time zone {name!r} on this machine") from error
 
 
-class GatewaySettings(BaseSettings):
-    """The gateway's address, keys, model and limits."""
+class GatewaySettings(SensorSettings):
+    """The gateway's keys, model and limits, beside the address, broker, store and parks of the sensors' settings."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_file=".env",
-        extra="ignore",
-        populate_by_name=True,
-        env_ignore_empty=True,
-        allow_inf_nan=False,
-    )
+    model_config = SettingsConfigDict(populate_by_name=True, allow_inf_nan=False)  # the rest is inherited
 
-    host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=1, le=65535)
     model_url: str = "http://127.0.0.1:8000/v1"
     model_name: str = "signboard"
     fingerprint: str | None = None  # of the prompt; None accepts the one that vLLM announces
@@ -71,22 +60,14 @@ class GatewaySettings(BaseSettings):
     probe_seconds: float = Field(default=1, gt=0)  # between probes of a model that is down
     health_seconds: float = Field(default=2, ge=0)  # for which a result of /health is cached
 
-    parks: Path = Path("parks")  # the folder with one YAML file for each park
     park: str = "default"  # the park of requests that name none
     words: Words = Words.STRICT  # words that the catalogue does not have: strict rejects, open shows them
     sign: str = Field(default="20x2", validation_alias="SIGNBOARD_SIGN")
     max_age: float = Field(default=6 * 3600, gt=0)  # seconds until a message is stale
-    timezone: str = "Asia/Seoul"  # at its midnight "yesterday" changes, so every board goes blank
     boards: int = Field(default=1000, ge=1)  # boards to remember
     ai_mark: bool = True  # the page says that an AI wrote the message
 
-    broker: str = ""  # mqtt://host:1883 or mqtts://host:8883; empty: sensors come over HTTP only
-    broker_ca: Path | None = None  # the authority's certificate; empty: the system's authorities
-    broker_user: str | None = None
-    broker_password: SecretStr | None = None
     broker_client_id: str = Field(default="signboard", min_length=1, max_length=64)  # two gateways must differ
-    sensor_store: str = SENSOR_STORE  # as SQLAlchemy writes it: sqlite:///FILE
-    sensor_days: int = Field(default=400, ge=3)  # days for which observations are kept
     look_seconds: float = Field(default=60, gt=0)  # between two comparisons of a park's yesterday and today
     message_gap: float = Field(default=600, ge=0)  # seconds between two messages that readings cause on one board
     renew_seconds: float = Field(default=3 * 3600, gt=0)  # after which a message is written anew for the same reading
@@ -119,9 +100,7 @@ class GatewaySettings(BaseSettings):
     @property
     def parsed_broker(self) -> Broker | None:
         """The broker that brings observations; None: there is none."""
-        password = self.broker_password.get_secret_value() if self.broker_password else None
-        more = {"ca_file": self.broker_ca, "user": self.broker_user, "password": password}
-        return Broker.at(self.broker, client_id=self.broker_client_id, **more) if self.broker else None
+        return self.broker_as(self.broker_client_id) if self.broker else None
 
     @property
     def parsed_keys(self) -> tuple[Key, ...]:

@@ -77,6 +77,20 @@ class Broker:
             ) from error
         return cls(parts.hostname, port, parts.scheme == "mqtts", **more)
 
+    def introduce(self, client: Client) -> None:
+        """Give a client user, password and TLS.
+
+        Raises:
+            SettingError: the file with the authority's certificate cannot be used.
+        """
+        client.username_pw_set(self.user, self.password)
+        if not self.tls:
+            return
+        try:
+            client.tls_set_context(ssl.create_default_context(cafile=self.ca_file))
+        except OSError as error:
+            raise SettingError(f"{self.ca_file} holds no usable certificate: {error}.", "Check the file.") from error
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Message:
@@ -163,14 +177,7 @@ class Subscriber:
             manual_ack=True,
         )
         client.reconnect_delay_set(*RECONNECT_SECONDS)
-        client.username_pw_set(broker.user, broker.password)
-        if broker.tls:
-            try:
-                client.tls_set_context(ssl.create_default_context(cafile=broker.ca_file))
-            except OSError as error:
-                raise SettingError(
-                    f"{broker.ca_file} holds no usable certificate: {error}.", "Check the file."
-                ) from error
+        broker.introduce(client)
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_message = self._arrived

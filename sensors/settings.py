@@ -1,4 +1,4 @@
-"""What the sensors' command line shares with the gateway: its environment variables, or `.env`."""
+"""The settings that the sensors' command line and the gateway share: environment variables, or `.env`."""
 
 from pathlib import Path
 from typing import Any
@@ -10,23 +10,24 @@ from core.errors import SettingError
 from sensors.mqtt import Broker
 
 PREFIX = "SIGNBOARD_GATEWAY_"
+SENSOR_STORE = "sqlite:///runs/sensors.db"
 
 
 class SensorSettings(BaseSettings):
-    """Broker, store and parks, under the gateway's names, so that both mean the same ones."""
+    """Broker, store and parks; `GatewaySettings` adds the rest, so both mean the same ones."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", env_ignore_empty=True)
 
     host: str = "127.0.0.1"  # the gateway's
     port: int = Field(default=8080, ge=1, le=65535)
-    broker: str = ""
-    broker_ca: Path | None = None
+    broker: str = ""  # mqtt://host:1883 or mqtts://host:8883; empty: sensors come over HTTP only
+    broker_ca: Path | None = None  # the authority's certificate; empty: the system's authorities
     broker_user: str | None = None
     broker_password: SecretStr | None = None
-    sensor_store: str = "sqlite:///runs/sensors.db"
-    sensor_days: int = Field(default=400, ge=3)
-    parks: Path = Path("parks")
-    timezone: str = "Asia/Seoul"
+    sensor_store: str = SENSOR_STORE  # as SQLAlchemy writes it: sqlite:///FILE
+    sensor_days: int = Field(default=400, ge=3)  # days for which observations are kept
+    parks: Path = Path("parks")  # the folder with one YAML file for each park
+    timezone: str = "Asia/Seoul"  # at its midnight "yesterday" changes, so every board goes blank
 
     def broker_as(self, client_id: str) -> Broker:
         """Return the broker for a client of this name; the gateway's own name would throw the gateway out.

@@ -53,7 +53,7 @@ class Span:
         start: now; what is older goes out at once.
         past: how much older.
         future: how long to go on; None: until Ctrl-C.
-        speed: how much faster than the clock the weather passes after the start. Payloads have true times all the same,
+        speed: how much faster than the clock the weather passes after the start. Payloads keep the clock's true times,
             because the future is believed by nobody: at 60, a minute later it is an hour warmer.
         past_interval: between two past values, but not less than the sensor's own.
     """

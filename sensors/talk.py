@@ -6,7 +6,6 @@ the gateway's own connection is sensors/mqtt.py.
 
 import os
 import queue
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from core.errors import ServerFailed, ServerUnavailable, SettingError
+from core.errors import ServerFailed, ServerUnavailable
 from sensors.mqtt import Broker
 from sensors.park_sensors import Sensor
 from sensors.source import Delivery
@@ -70,13 +69,8 @@ def connected(
     if hears is not None:
         client.on_message = lambda _client, _data, message: hears(message)
     client.reconnect_delay_set(1, 5)
-    client.username_pw_set(broker.user, broker.password)
+    broker.introduce(client)
     where = f"{broker.host}:{broker.port}"
-    try:
-        if broker.tls:
-            client.tls_set_context(ssl.create_default_context(cafile=broker.ca_file))
-    except OSError as error:
-        raise SettingError(f"{broker.ca_file} holds no usable certificate: {error}.", "Check the file.") from error
     try:
         client.connect(broker.host, broker.port)
     except OSError as error:  # refused, no such host, a certificate that does not fit

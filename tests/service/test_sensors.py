@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -23,14 +23,14 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from benchmarks.scripted_server import GOOD, Reply, eventually, right_answer, saying, scripted
+from benchmarks.scripted_server import GOOD, Reply, Request, eventually, right_answer, saying, scripted
 from gateway.keys import KeyScope, new_key
 from sensors.quality import Checked, Reason
 from sensors.store import SensorStore
 from tests.conftest import ROOT
 from tests.service.test_gateway import generated_requests, problem
 from tests.service.test_gateway_process import gateway_process
-from tests.support.broker import Mosquitto, mosquitto, publisher
+from tests.support.broker import Mosquitto, Publisher, mosquitto, publisher
 from tests.support.gateway_server import running_gateway
 
 KILLS = int(os.environ.get("SIGNBOARD_KILLS", "5"))  # of the gateway
@@ -54,6 +54,20 @@ def write_park(folder: Path, devices: str = DEVICES) -> Path:
         f"name: 호수공원\ntimezone: {zone}\nelements: [벤치, 산책로]\nsensors:\n  devices:{devices}", encoding="utf-8"
     )
     return parks
+
+
+@contextmanager
+def gateway_on_a_broker(
+    folder: Path, answer: Reply | Callable[[Request], Reply], devices: str = DEVICES
+) -> Iterator[tuple[Mosquitto, httpx.Client, Publisher]]:
+    """Run a broker, a scripted model and a gateway on both; yield broker, client and a sensor."""
+    with (
+        mosquitto(folder / "broker") as broker,
+        scripted(answer) as model,
+        running_gateway(model.url, **settings(folder, devices, broker=broker.url)) as client,
+        publisher(broker) as sensor,
+    ):
+        yield broker, client, sensor
 
 
 def settings(folder: Path, devices: str = DEVICES, **more: Any) -> dict[str, Any]:
@@ -100,12 +114,7 @@ def environment(options: dict[str, Any]) -> dict[str, str]:
 
 
 def test_a_sensor_publishes_and_the_board_follows(tmp_path: Path) -> None:
-    with (
-        mosquitto(tmp_path / "broker") as broker,
-        scripted(right_answer) as model,
-        running_gateway(model.url, **settings(tmp_path, broker=broker.url)) as client,
-        publisher(broker) as sensor,
-    ):
+    with gateway_on_a_broker(tmp_path, right_answer) as (_, client, sensor):
         for one in course(10, 16):
             sensor.send("lake/1", one)
         sensor.send("lake/1", payload(85.0, datetime.now(UTC)))
@@ -182,12 +191,7 @@ def test_a_model_that_was_down_costs_only_the_time(tmp_path: Path) -> None:
 
 
 def test_a_broker_that_is_restarted_while_it_delivers_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    with (
-        mosquitto(tmp_path / "broker") as broker,
-        scripted(saying(GOOD)) as model,
-        running_gateway(model.url, **settings(tmp_path, broker=broker.url)) as client,
-        publisher(broker) as sensor,
-    ):
+    with gateway_on_a_broker(tmp_path, saying(GOOD)) as (broker, client, sensor):
         assert connected(client)
         for number, body in enumerate(steady(300)):
             sensor.send("lake/1", body)
@@ -200,12 +204,7 @@ def test_a_broker_that_is_restarted_while_it_delivers_loses_and_doubles_nothing(
 
 def test_a_broker_that_is_killed_delivers_what_we_had_not_acknowledged(tmp_path: Path) -> None:
     """We acknowledge nothing while our store is locked, and mosquitto is set to save after every change."""
-    with (
-        mosquitto(tmp_path / "broker") as broker,
-        scripted(saying(GOOD)) as model,
-        running_gateway(model.url, **settings(tmp_path, broker=broker.url)) as client,
-        publisher(broker) as sensor,
-    ):
+    with gateway_on_a_broker(tmp_path, saying(GOOD)) as (broker, client, sensor):
         assert connected(client)
         bodies = steady(300)
         for first in (0, 100, 200):
@@ -296,12 +295,7 @@ def test_duplicates_and_disorder_change_nothing(tmp_path: Path) -> None:
     for number in range(0, 300, 10):
         sent[number], sent[number + 1] = sent[number + 1], sent[number]
     sent = [one for body in sent for one in [body] * (2 if chance.random() < 0.1 else 1)]
-    with (
-        mosquitto(tmp_path / "broker") as broker,
-        scripted(right_answer) as model,
-        running_gateway(model.url, **settings(tmp_path, broker=broker.url)) as client,
-        publisher(broker) as sensor,
-    ):
+    with gateway_on_a_broker(tmp_path, right_answer) as (_, client, sensor):
         for body in sent:
             sensor.send("lake/1", body)
         for body in series:
@@ -366,12 +360,7 @@ def test_a_onem2m_notification_over_mqtt_is_acknowledged_after_it_is_kept(tmp_pa
         assert len(kept(tmp_path)) == 1
         answers.append(json.loads(message.payload))
 
-    with (
-        mosquitto(tmp_path / "broker") as broker,
-        scripted(saying(GOOD)) as model,
-        running_gateway(model.url, **settings(tmp_path, devices, broker=broker.url)) as client,
-        publisher(broker) as platform,
-    ):
+    with gateway_on_a_broker(tmp_path, saying(GOOD), devices) as (_, client, platform):
         assert connected(client)
         platform.client.on_message = answered
         platform.client.subscribe("/oneM2M/resp/#", 1)

@@ -17,13 +17,12 @@ from data.compose import compose, opening, pick_advice
 from data.scenes import random_prompt_scene, random_scene
 
 FORMATS = Path(__file__).parent / "formats.toml"
-KINDS = ("difference", "change", "message", "advice", "element", "season")
-WEIGHTS = (3, 1, 10, 1, 0, 0)  # how often each is asked
-PARK_WEIGHTS = (2, 0, 12, 8, 2, 0)
-LAST_WEIGHTS = (2, 1, 16, 1, 0, 0)
+KINDS = ("difference", "change", "message", "advice", "element")
+WEIGHTS = (3, 1, 10, 1, 0)  # how often each is asked
+PARK_WEIGHTS = (2, 0, 12, 8, 2)
+LAST_WEIGHTS = (2, 1, 16, 1, 0)
 LAST_BOUND = 0.1  # of the last phase's sentences: only this season or park allows them; of the park's phase, all
 ABOUT_THE_PARK = ("message", "advice")
-READ_FROM_THE_PARK = ("element", "season")
 SYSTEM_SHARE = 0.75  # of the short conversations have a system turn
 AWKWARD_SHARE = 0.85  # of the rambling messages close with one of the base's few stock phrases
 
@@ -67,7 +66,7 @@ def message_stream(rng: random.Random) -> Iterator[list[Message]]:
 
 def scene_for(kind: str, rng: random.Random) -> Scene | None:
     """Return the scene that a kind of question tells: none, any or the plain prompt, or any."""
-    if kind in READ_FROM_THE_PARK:
+    if kind == "element":
         return random_scene(rng)
     return random_prompt_scene(rng) if kind in ABOUT_THE_PARK else None
 
@@ -91,7 +90,7 @@ def short_conversation(
     ask = rng.choice(formats()["asks"]).format(y=reading.yesterday, t=reading.today)
     if scene:
         place = rng.choice(formats()["places"]).format(season=scene.season, elements=", ".join(scene.elements))
-        ask = place if kind in READ_FROM_THE_PARK else f"{place} {ask}"
+        ask = place if kind == "element" else f"{place} {ask}"
     answers = table.get("answers") or table[f"answers_{reading.direction}"]
     messages: list[Message] = [{"role": "system", "content": rng.choice(formats()["systems"])}] if system else []
     return [
@@ -128,6 +127,4 @@ def _fill(answer: str, reading: Reading, scene: Scene | None, rng: random.Random
         return pick_advice(reading, scene, rng, bound).text
     if scene and answer == "{element}":
         return rng.choice(scene.elements)
-    if scene and answer == "{season}":
-        return scene.season
     return answer.format(n=abs(reading.change))

@@ -17,7 +17,7 @@ from core.prompt import Message, build_messages
 from core.reading import Reading
 from data.scenes import random_prompt_scene
 from training.chat_template import END_OF_TURN
-from training.nano.corpus import KINDS, READ_FROM_THE_PARK, SYSTEM_SHARE, grid, scene_for, short_conversation
+from training.nano.corpus import KINDS, SYSTEM_SHARE, grid, scene_for, short_conversation
 
 CLAUSE = re.compile(r"(\d+)도([^.?!\n\d]*)")  # the number, and what is said of it
 UNCHANGED = re.compile("같|변화")
@@ -37,11 +37,9 @@ def probe(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int
             "labels": _share(bool(check_labels(text)) for text, _ in plain),
             "stopped": _share(text.endswith(END_OF_TURN) for text in texts),
         }
-        if kind in READ_FROM_THE_PARK:
+        if kind == "element":
             told = zip(plain, scenes, strict=True)
-            found[kind]["right"] = _share(
-                scene is not None and text in (scene.season, *scene.elements) for (text, _), scene in told
-            )
+            found[kind]["right"] = _share(scene is not None and text in scene.elements for (text, _), scene in told)
         elif kind != "advice":
             found[kind]["right"] = _share(arithmetic_right(text, reading) for text, reading in plain)
         if kind == "message":

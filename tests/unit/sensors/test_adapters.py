@@ -421,7 +421,7 @@ def test_onem2m_content_is_an_object_json_in_text_or_a_number(
 def test_a_deleted_or_changed_resource_is_no_measurement(net: object) -> None:
     adapted = read("onem2m", notification(net=net))
     assert (values(adapted), reasons(adapted)) == ([], [Reason.WRONG_SHAPE])
-    assert adapted.request  # and is acknowledged all the same, or the server drops the subscription
+    assert adapted.request  # acknowledged even so, or the server drops the subscription
 
 
 @pytest.mark.parametrize("net", [3, "3", [3]])
