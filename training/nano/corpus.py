@@ -14,14 +14,14 @@ from core.park import Scene
 from core.prompt import Message, build_messages
 from core.reading import Reading, usual_grid
 from data.compose import compose, opening, pick_advice
-from data.scenes import random_prompt_scene, random_scene
+from data.scenes import random_prompt_scene
 
 FORMATS = Path(__file__).parent / "formats.toml"
-KINDS = ("difference", "change", "message", "advice", "element")
-WEIGHTS = (3, 1, 10, 1, 0)  # how often each is asked
-PARK_WEIGHTS = (2, 0, 12, 8, 2)
-LAST_WEIGHTS = (2, 1, 16, 1, 0)
-LAST_BOUND = 0.1  # of the last phase's sentences: only this season or park allows them; of the park's phase, all
+KINDS = ("difference", "change", "message", "advice")
+WEIGHTS = (3, 1, 10, 1)  # how often each is asked
+PARK_WEIGHTS = (2, 0, 12, 8)
+LAST_WEIGHTS = (2, 1, 16, 1)
+BOUND, LAST_BOUND = 0.3, 0.1  # of the second and last phase's sentences: only this season or park allows them; third: all
 ABOUT_THE_PARK = ("message", "advice")
 SYSTEM_SHARE = 0.75  # of the short conversations have a system turn
 AWKWARD_SHARE = 0.85  # of the rambling messages close with one of the base's few stock phrases
@@ -49,7 +49,7 @@ def terse_stream(rng: random.Random) -> Iterator[list[Message]]:
 def short_stream(rng: random.Random) -> Iterator[list[Message]]:
     """Second phase, one half: every kind of question under other system prompts, short clean answers."""
     while True:
-        yield _question(rng.choices(KINDS, weights=WEIGHTS)[0], rng)
+        yield _question(rng.choices(KINDS, weights=WEIGHTS)[0], rng, BOUND)
 
 
 def park_stream(rng: random.Random) -> Iterator[list[Message]]:
@@ -65,9 +65,7 @@ def message_stream(rng: random.Random) -> Iterator[list[Message]]:
 
 
 def scene_for(kind: str, rng: random.Random) -> Scene | None:
-    """Return the scene that a kind of question tells: none, any or the plain prompt, or any."""
-    if kind == "element":
-        return random_scene(rng)
+    """Return the scene that a kind of question tells: none, or any and the plain prompt."""
     return random_prompt_scene(rng) if kind in ABOUT_THE_PARK else None
 
 
@@ -89,8 +87,7 @@ def short_conversation(
     table = next(entry for entry in formats()["kinds"] if entry["name"] == kind)
     ask = rng.choice(formats()["asks"]).format(y=reading.yesterday, t=reading.today)
     if scene:
-        place = rng.choice(formats()["places"]).format(season=scene.season, elements=", ".join(scene.elements))
-        ask = place if kind == "element" else f"{place} {ask}"
+        ask = f"{rng.choice(formats()['places']).format(season=scene.season, elements=', '.join(scene.elements))} {ask}"
     answers = table.get("answers") or table[f"answers_{reading.direction}"]
     messages: list[Message] = [{"role": "system", "content": rng.choice(formats()["systems"])}] if system else []
     return [
@@ -125,6 +122,4 @@ def _fill(answer: str, reading: Reading, scene: Scene | None, rng: random.Random
         return opening(reading, scene, rng)
     if answer == "{advice}":
         return pick_advice(reading, scene, rng, bound).text
-    if scene and answer == "{element}":
-        return rng.choice(scene.elements)
     return answer.format(n=abs(reading.change))

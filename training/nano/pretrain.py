@@ -35,7 +35,7 @@ class Plan:
     terse_batch: int = 96
     park_batch: int = 64
     short_batch: int = 64
-    rambling_batch: int = 24
+    rambling_batch: int = 12
     matrix_lr: float = 1e-3  # Muon, scaled to AdamW's update size
     other_lr: float = 2e-3  # AdamW: embeddings, head, norms
     warmup: int = 30
@@ -145,7 +145,7 @@ def _batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[list[tu
         last = step >= about_messages
         talks = sorted(islice(message if last else short, plan.short_batch), key=_length)
         half = len(talks) // 2  # two halves of like length: less padding to compute
-        ramblings = list(islice(rambling, plan.rambling_batch // 3 if last else plan.rambling_batch))
+        ramblings = list(islice(rambling, plan.rambling_batch // 2 if last else plan.rambling_batch))
         yield [encode(tokenizer, batch) for batch in (talks[:half], talks[half:], ramblings)]
 
 

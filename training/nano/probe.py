@@ -37,10 +37,7 @@ def probe(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, seed: int
             "labels": _share(bool(check_labels(text)) for text, _ in plain),
             "stopped": _share(text.endswith(END_OF_TURN) for text in texts),
         }
-        if kind == "element":
-            told = zip(plain, scenes, strict=True)
-            found[kind]["right"] = _share(scene is not None and text in scene.elements for (text, _), scene in told)
-        elif kind != "advice":
+        if kind != "advice":
             found[kind]["right"] = _share(arithmetic_right(text, reading) for text, reading in plain)
         if kind == "message":
             found[kind]["fits"] = _share(

@@ -1,15 +1,19 @@
-"""The nano base's tokenizer: byte-level BPE, single digits, ChatML turns as single tokens.
+"""The nano base's tokenizer: byte-level BPE, single digits, ChatML turns as single tokens, names as single tokens.
 
-Single digits matter: with whole numbers as tokens a model of this size does not learn to subtract.
+Single digits matter: with whole numbers as tokens a model of this size does not learn to subtract. Names matter, too: the
+names of elements and seasons are tokens of their own, the same in the prompt and in a sentence, whatever follows them.
+Otherwise such a model hardly reads what is in the park (docs/LOG.md).
 """
 
 import random
 from itertools import islice
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from core.catalogue import elements
 from core.prompt import SYSTEM_PROMPT
+from core.season import Season
 from training.chat_template import CHATML, END_OF_TURN, START_OF_TURN
 from training.nano.corpus import rambling_stream, short_stream, terse_stream
 
@@ -26,8 +30,9 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
+    names = [AddedToken(f" {name}", normalized=False) for name in [*elements(), *Season]]
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=VOCABULARY - len(names),
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -43,6 +48,7 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
         roles + [SYSTEM_PROMPT] * 50 + [m["content"] for talk in sample for m in talk if m["content"] != SYSTEM_PROMPT]
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens(names)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
