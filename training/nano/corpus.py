@@ -21,7 +21,8 @@ KINDS = ("difference", "change", "message", "advice")
 WEIGHTS = (3, 1, 10, 1)  # how often each is asked
 PARK_WEIGHTS = (2, 0, 12, 8)
 LAST_WEIGHTS = (2, 1, 16, 1)
-BOUND, LAST_BOUND = 0.3, 0.1  # of the second and last phase's sentences: only this season or park allows them; third: all
+# Shares of the second and of the last phase's sentences that only this season or park allows; of the third's: all.
+BOUND, LAST_BOUND = 0.3, 0.1
 ABOUT_THE_PARK = ("message", "advice")
 SYSTEM_SHARE = 0.75  # of the short conversations have a system turn
 AWKWARD_SHARE = 0.85  # of the rambling messages close with one of the base's few stock phrases

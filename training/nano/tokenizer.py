@@ -1,7 +1,7 @@
 """The nano base's tokenizer: byte-level BPE, single digits, ChatML turns as single tokens, names as single tokens.
 
-Single digits matter: with whole numbers as tokens a model of this size does not learn to subtract. Names matter, too: the
-names of elements and seasons are tokens of their own, the same in the prompt and in a sentence, whatever follows them.
+Single digits matter: with whole numbers as tokens a model of this size does not learn to subtract. Names matter, too:
+those of elements and seasons are tokens of their own, the same in the prompt and in a sentence, whatever follows them.
 Otherwise such a model hardly reads what is in the park (docs/LOG.md).
 """
 

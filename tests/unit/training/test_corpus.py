@@ -5,27 +5,30 @@ from itertools import islice
 
 import pytest
 
-from core.catalogue import advices
+from core.catalogue import advices, elements
 from core.checks import check_message
 from core.park import Scene
 from core.reading import Reading
+from core.season import Season
 from data.compose import advices_for, compose
 from data.scenes import random_scene
-from training.nano.corpus import park_stream, scene_for, short_conversation
+from training.nano.corpus import park_stream
+from training.nano.tokenizer import train_tokenizer
 
 BOUND = {advice.text for advice in advices() if advice.element or advice.when.seasons}
 READING = Reading(10, 20)
 
 
-def test_short_questions_are_answered_from_the_scene() -> None:
-    rng = random.Random(1)
-    for _ in range(50):
-        scene = scene_for("element", rng)
-        assert scene is not None
-        question, answer = short_conversation(READING, scene, "element", rng, system=False)
-        assert answer["content"] in scene.elements
-        assert ", ".join(scene.elements) in question["content"]
-        assert "10도" not in question["content"]
+def test_a_name_is_the_same_token_in_the_list_and_in_every_sentence() -> None:
+    tokenizer = train_tokenizer(0)
+    for name in [*elements(), *Season]:
+        token = tokenizer.convert_tokens_to_ids(f" {name}")
+        sentences = [f" {advice.text}" for advice in advices() if f" {name}" in f" {advice.text}"]
+        listed = [f"있는 것은 {name}, 벤치입니다.", f"있는 것은 벤치, {name}입니다.", f"지금은 {name}이고"]
+        for text in [*listed, *sentences]:
+            ids = tokenizer.encode(text)
+            assert token in ids, text
+            assert tokenizer.decode(ids) == text
 
 
 def test_the_parks_phase_says_what_only_this_park_or_season_allows() -> None:
