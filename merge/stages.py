@@ -12,6 +12,7 @@ from core.errors import StageError
 from core.prompt import PROMPT_FILE
 from pipeline.budget import read_budget, sampling_defaults
 from pipeline.cli import console
+from pipeline.drafts import DRAFTS_FILE
 from pipeline.files import write_text
 from pipeline.graph import MADE_FROM
 from pipeline.manifest import Manifest, read_manifest
@@ -19,7 +20,7 @@ from pipeline.recipe import Fold, GenerationSection, QuantizeSection, Recipe
 from pipeline.stage import run_stage
 from training.checkpoint import TOKENIZER_FILES, end_tokens, read_json
 
-MERGED_FORMAT = AWQ_FORMAT = 5  # see run_stage
+MERGED_FORMAT = AWQ_FORMAT = 6  # see run_stage
 
 
 def run_fold(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
@@ -30,6 +31,7 @@ def run_fold(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         with console.status("loading torch and PEFT"):
             from merge.adapter import read_adapter
             from merge.card import write_card
+            from merge.drafts import ship_drafts
             from merge.fold import fold_checkpoint
             from merge.proofs import HeldOut, compare_fold, losses_of_folds
 
@@ -42,6 +44,7 @@ def run_fold(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         # 2. Ship a bare call's defaults in the checkpoint, and prove that it reads rows as the tokens of training.
         ship_behaviour(folder, recipe.generation, read_budget(adapter).message)
         prove_prompt(adapter, run / "data", folder)
+        found["drafted_messages"] = ship_drafts(recipe, run / "data" / "train.jsonl", folder)
         # 3. Publish only a fold that computes what base + adapter compute.
         proof = compare_fold(base, adapter, folder, held_out, nf4=way == "nf4")
         if not proof["max_logprob_difference"] <= recipe.merge.max_logprob_difference:  # a NaN is refused too
@@ -94,7 +97,7 @@ def run_quantize(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool
         rows = usable(rows, length)
         quantize(run / "merged", rows, folder, settings)
         # 2. Copy the merged checkpoint's behaviour, file by file.
-        for name in TOKENIZER_FILES:  # the backend rewrites or drops some of them
+        for name in (*TOKENIZER_FILES, DRAFTS_FILE):  # the backend rewrites or drops some of them
             if (run / "merged" / name).exists():
                 shutil.copyfile(run / "merged" / name, folder / name)
         prove_prompt(run / "merged", run / "data", folder)

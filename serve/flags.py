@@ -10,9 +10,11 @@ from core.errors import ServiceError
 from pipeline.budget import sampling_defaults
 from pipeline.environment import OFFLINE
 from pipeline.recipe import Recipe
+from serve.drafting import THRESHOLD
 from serve.preflight import can_compile, kv_cache
 
 ENTRY = "serve.vllm_entry"
+PROPOSER = "serve.drafting.TableProposer"
 # With vLLM's CPU default of 128 a short prompt never fills a block, so the prefix cache never finds it.
 CPU_BLOCK = 32
 
@@ -45,6 +47,15 @@ def vllm_flags(recipe: Recipe, checkpoint: Path, context: int, host: str, port: 
     cache = kv_cache(recipe, checkpoint, context) if cpu else 0  # else vLLM takes most of the memory
     on_cpus = [f"--block-size={CPU_BLOCK}", f"--kv-cache-memory-bytes={cache}", "--disable-log-stats"]
     return flags + (on_cpus if cpu else [f"--gpu-memory-utilization={serve.gpu_memory_utilization}"])
+
+
+def drafting_flags(recipe: Recipe) -> list[str]:
+    """Return the flags that let vLLM check drafts from the checkpoint's table (`pipeline/drafts.py`)."""
+    method = {"method": "custom_class", "model": PROPOSER, "num_speculative_tokens": recipe.serve.draft_tokens}
+    return [
+        f"--speculative-config={json.dumps(method)}",
+        f"--additional-config={json.dumps({THRESHOLD: recipe.serve.draft_threshold})}",
+    ]
 
 
 def eight_bit_flags(*, cpu: bool) -> list[str]:

@@ -9,10 +9,12 @@ from core.errors import SettingError, VerdictError
 from core.ports import check_port
 from core.prompt import PROMPT_FILE
 from pipeline.budget import Budget, context_length, read_budget
+from pipeline.drafts import DRAFTS_FILE
 from pipeline.manifest import verify
 from pipeline.recipe import Recipe
 from pipeline.verdict import check_verdict
 from serve.flags import (
+    drafting_flags,
     eight_bit_flags,
     fingerprint_flags,
     generation_flags,
@@ -26,6 +28,7 @@ from serve.preflight import check_memory, choose_checkpoint
 from serve.process import ModelServer
 from serve.settings import ServeSettings
 
+UNDRAFTED = "The checkpoint has no table of drafts: served without. `make merge` writes one."
 UNCOMPILED = "No C++ compiler or no Python headers here: the model runs uncompiled and slower (g++, python3-dev)."
 
 
@@ -37,6 +40,9 @@ class Variant(StrEnum):
     MERGED = "merged"
     ADAPTER = "adapter"  # base + adapter, unmerged
     BASE = "base"
+
+
+UNMERGED = (Variant.ADAPTER, Variant.BASE)  # they have no table of drafts
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,10 @@ def prepare(
     if cpu:
         check_memory(recipe, checkpoint, context)
     flags = vllm_flags(recipe, checkpoint, context, settings.host, settings.port, cpu=cpu) + extra
+    if recipe.serve.drafting:
+        drafts = (checkpoint / DRAFTS_FILE).is_file()
+        flags += drafting_flags(recipe) if drafts else []
+        notes += [] if drafts or variant in UNMERGED else [UNDRAFTED]
     if "--enforce-eager" in flags and not recipe.serve.enforce_eager:
         notes.append(UNCOMPILED)
     server = ModelServer(
@@ -124,7 +134,7 @@ def _verdict_note(recipe: Recipe, *, allowed: bool) -> str:
 
 
 def _checkpoint(recipe: Recipe, variant: Variant, *, cpu: bool, full: bool) -> tuple[Path, str, list[str]]:
-    if variant in (Variant.BASE, Variant.ADAPTER):
+    if variant in UNMERGED:
         return recipe.folder / "base", "", _unmerged(recipe, variant, full=full)
     extra = eight_bit_flags(cpu=cpu) if variant is Variant.EIGHT_BIT else []
     folder, note = recipe.folder / "merged", ""
@@ -137,7 +147,7 @@ def _checkpoint(recipe: Recipe, variant: Variant, *, cpu: bool, full: bool) -> t
 
 def _budget(recipe: Recipe, variant: Variant, checkpoint: Path) -> Budget:
     """Return the tokens that prompts and messages take; a base alone does not know them, its adapter does."""
-    return read_budget(recipe.adapter if variant in (Variant.BASE, Variant.ADAPTER) else checkpoint)
+    return read_budget(recipe.adapter if variant in UNMERGED else checkpoint)
 
 
 def _unmerged(recipe: Recipe, variant: Variant, *, full: bool) -> list[str]:

@@ -103,19 +103,26 @@ def _describe(writer: Any, config: dict[str, Any], kind: str) -> None:
 
 def _add_tokenizer(writer: Any, source: Path) -> None:
     known = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
-    special = {token["content"]: token["id"] for token in known["added_tokens"]}
-    words = {**known["model"]["vocab"], **special}
+    added = {token["content"]: token for token in known["added_tokens"]}
+    words = {**known["model"]["vocab"], **{word: token["id"] for word, token in added.items()}}
     tokens = sorted(words, key=words.__getitem__)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(PRE_TOKENIZER)
     writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.CONTROL if word in special else gguf.TokenType.NORMAL for word in tokens])
+    writer.add_token_types([_token_type(added.get(word)) for word in tokens])
     writer.add_token_merges([" ".join(pair) for pair in known["model"]["merges"]])
     settings = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
     writer.add_eos_token_id(words[settings["eos_token"]])
     writer.add_pad_token_id(words[settings["pad_token"]])
     writer.add_add_bos_token(False)
     writer.add_chat_template((source / "chat_template.jinja").read_text(encoding="utf-8"))
+
+
+def _token_type(added: dict[str, Any] | None) -> gguf.TokenType:
+    """Return a token's kind: BPE's own, or one that tokenizer.json adds, such as an end of turn or a name."""
+    if added is None:
+        return gguf.TokenType.NORMAL
+    return gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
 
 
 def _tensors(source: Path) -> dict[str, torch.Tensor]:

@@ -18,6 +18,9 @@ SERVE = ServeSection(
     cpu_threads=3,
     gpu_memory_utilization=0.625,
     enforce_eager=True,
+    drafting=False,
+    draft_tokens=5,
+    draft_threshold=0.5,
 )
 RECIPE = Recipe(
     name="other",
@@ -27,6 +30,7 @@ RECIPE = Recipe(
     generation=GenerationSection(temperature=0.3),
 )
 GATEWAYS = {"words"}  # not for vLLM: test_supervisor.py
+DRAFTS = {"drafting", "draft_tokens", "draft_threshold"}  # only for a checkpoint with a table
 CPU, GPU = (True,), (False,)
 # Key → the flag or variable, what it must be, and on which machines.
 ARRIVES: dict[str, tuple[str, str, tuple[bool, ...]]] = {
@@ -51,7 +55,7 @@ def told(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
 
 def test_no_serve_key_is_left_out_and_none_has_its_default_value() -> None:
     keys = ServeSection.model_fields.keys() - GATEWAYS
-    assert ARRIVES.keys() == keys | {"seed"}
+    assert ARRIVES.keys() | DRAFTS == keys | {"seed"}
     assert [key for key in keys if getattr(SERVE, key) == ServeSection.model_fields[key].default] == []
 
 
@@ -64,6 +68,13 @@ def test_every_serve_key_and_the_seed_arrive_in_vllms_flags(
     monkeypatch.setattr(flags, "can_compile", lambda: True)
     name, value, machines = ARRIVES[key]
     assert told(RECIPE, cpu=cpu).get(name) == (value if cpu in machines else None)
+
+
+def test_how_to_draft_arrives_in_vllms_flags() -> None:
+    given = dict(flag.split("=", 1) for flag in flags.drafting_flags(RECIPE))
+    method = json.loads(given["--speculative-config"])
+    assert method == {"method": "custom_class", "model": "serve.drafting.TableProposer", "num_speculative_tokens": 5}
+    assert json.loads(given["--additional-config"]) == {"draft_threshold": 0.5}
 
 
 def test_the_adapter_is_served_under_the_models_name_with_room_for_its_rank(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """From a recipe to a server: which sampling a variant gets, and that nothing is served unchecked."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import serve.launch
 from core.errors import ArtefactError, ServiceError
 from core.ports import free_port
 from pipeline.graph import MADE_FROM
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, ServeSection
 from pipeline.stage import run_stage
-from serve.launch import Prepared, Variant, prepare
+from serve.launch import UNDRAFTED, Prepared, Variant, prepare
 from serve.settings import ServeSettings
 
 RECIPE = Recipe(name="tiny")
 FINGERPRINT = "signboard-2-80-0123456789abcdef"
+DRAFTING = "--speculative-config="
 SAMPLING = "--override-generation-config="
 SHAPE = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 64}
 
@@ -27,18 +29,26 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("serve.launch.check_memory", lambda *_: None)
 
+    for stage in ("data", "base", "adapter", "merged", "awq"):
+        make(stage)
+    return RECIPE.folder
+
+
+def make(stage: str, files: Iterable[str] = ()) -> None:
+    """Make a stage's artefact without weights; `files` are there besides."""
+
     def build(folder: Path) -> dict[str, Any]:
         record = {"fingerprint": FINGERPRINT, "longest_prompt": 200, "longest_message": 90}
         (folder / "prompt.json").write_text(json.dumps(record))
         (folder / "config.json").write_text(json.dumps(SHAPE | {"max_position_embeddings": 4096}))
         (folder / "adapter_config.json").write_text("{}")
         (folder / "model.safetensors").write_text("weights")
+        for name in files:
+            (folder / name).write_text("{}")
         return {}
 
-    for stage in ("data", "base", "adapter", "merged", "awq"):
-        inputs = {name: RECIPE.folder / name for name in MADE_FROM.get(stage, ())}
-        run_stage(RECIPE.folder / stage, format=1, recipe=RECIPE.name, settings={}, inputs=inputs, build=build)
-    return RECIPE.folder
+    inputs = {name: RECIPE.folder / name for name in MADE_FROM.get(stage, ())}
+    run_stage(RECIPE.folder / stage, format=1, recipe=RECIPE.name, settings={}, inputs=inputs, build=build, force=True)
 
 
 def prepared(variant: Variant, **options: Any) -> Prepared:
@@ -77,6 +87,26 @@ def test_a_full_verification_hashes_every_shard_of_what_is_served(
     assert (served, True) in asked
     assert all(full for _, full in asked)
     assert ((run / "adapter", True) in asked) is (variant is Variant.ADAPTER)
+
+
+@pytest.mark.parametrize("drafting", [True, False])
+def test_a_checkpoint_with_a_table_is_served_with_drafts_unless_the_recipe_says_no(drafting: bool) -> None:
+    recipe = RECIPE.model_copy(update={"serve": ServeSection(drafting=drafting)})
+    settings = ServeSettings(port=free_port(), allow_failed_verdict=True)
+    without = prepare(recipe, settings)
+    assert not any(flag.startswith(DRAFTING) for flag in without.server.command)
+    assert (UNDRAFTED in without.note) is drafting
+    make("awq", ["drafts.json"])
+    ready = prepare(recipe, settings)
+    assert any(flag.startswith(DRAFTING) for flag in ready.server.command) is drafting
+    assert UNDRAFTED not in ready.note
+
+
+@pytest.mark.parametrize("variant", [Variant.ADAPTER, Variant.BASE])
+def test_nobody_expects_a_table_before_the_merge(variant: Variant) -> None:
+    ready = prepared(variant)
+    assert UNDRAFTED not in ready.note
+    assert not any(flag.startswith(DRAFTING) for flag in ready.server.command)
 
 
 def test_an_altered_adapter_is_not_served(run: Path) -> None:
