@@ -9,14 +9,24 @@ from core.park import EVERYWHERE, Scene
 from core.reading import Reading, usual_grid
 from core.season import Season
 
+USUAL_SHARE = 0.5
 PLAIN_SHARE = 0.2  # of the training prompts: the original's, without a scene
 ASKED: tuple[Season | None, ...] = (*Season, None)  # the seasons of five rounds; None: the plain prompt
 
 
-def random_scene(rng: random.Random, season: Season | None = None, include: Iterable[str] = ()) -> Scene:
-    """Return a park with a random number of elements, those of `include` among them; season None: any."""
+def random_scene(
+    rng: random.Random, season: Season | None = None, include: Iterable[str] = (), usual: float = USUAL_SHARE
+) -> Scene:
+    """Return a park with a random number of elements.
+
+    Args:
+        rng: the source of chance.
+        season: None: any.
+        include: elements that it has in any case.
+        usual: how often it gets each of the elements that every park has, if it was not drawn.
+    """
     names = rng.sample(elements(), rng.randint(1, len(elements())))
-    names += [name for name in EVERYWHERE if rng.random() < 0.5]
+    names += [name for name in EVERYWHERE if rng.random() < usual]
     return Scene.of(season or rng.choice(list(Season)), {*names, *include})
 
 

@@ -14,7 +14,7 @@ from core.park import Scene
 from core.prompt import Message, build_messages
 from core.reading import Reading, usual_grid
 from data.compose import compose, opening, pick_advice
-from data.scenes import random_prompt_scene
+from data.scenes import random_prompt_scene, random_scene
 
 FORMATS = Path(__file__).parent / "formats.toml"
 KINDS = ("difference", "change", "message", "advice")
@@ -56,22 +56,29 @@ def short_stream(rng: random.Random) -> Iterator[list[Message]]:
 def park_stream(rng: random.Random) -> Iterator[list[Message]]:
     """Third phase: sentences that only this park or season allows, or the model learns how likely an element is."""
     while True:
-        yield _question(rng.choices(KINDS, weights=PARK_WEIGHTS)[0], rng, 1.0)
+        yield _question(rng.choices(KINDS, weights=PARK_WEIGHTS)[0], rng, 1.0, even=True)
 
 
 def message_stream(rng: random.Random) -> Iterator[list[Message]]:
     """Last phase: mostly whole messages, so that the model learns what fits which park, season and temperature."""
     while True:
-        yield _question(rng.choices(KINDS, weights=LAST_WEIGHTS)[0], rng, LAST_BOUND)
+        yield _question(rng.choices(KINDS, weights=LAST_WEIGHTS)[0], rng, LAST_BOUND, even=True)
 
 
-def scene_for(kind: str, rng: random.Random) -> Scene | None:
-    """Return the scene that a kind of question tells: none, or any and the plain prompt."""
-    return random_prompt_scene(rng) if kind in ABOUT_THE_PARK else None
+def scene_for(kind: str, rng: random.Random, *, even: bool = False) -> Scene | None:
+    """Return the scene that a kind of question tells: none, or any and the plain prompt.
+
+    `even`: a path and benches are no likelier than the rest, or a small model names them wherever there is a list.
+    """
+    if kind not in ABOUT_THE_PARK:
+        return None
+    scene = random_prompt_scene(rng)
+    return random_scene(rng, usual=0) if scene and even else scene
 
 
-def _question(kind: str, rng: random.Random, bound: float = 0.0) -> list[Message]:
-    scene = scene_for(kind, rng)
+def _question(kind: str, rng: random.Random, bound: float = 0.0, *, even: bool = False) -> list[Message]:
+    scene = scene_for(kind, rng, even=even)
+    bound = bound if scene or not even else 0.0  # without a list only a path and benches could be bound
     return short_conversation(rng.choice(grid()), scene, kind, rng, system=rng.random() < SYSTEM_SHARE, bound=bound)
 
 

@@ -1,6 +1,7 @@
 """The nano base's corpus: what each phase asks, and that its answers are true of the scene they were asked in."""
 
 import random
+from collections import Counter
 from itertools import islice
 
 import pytest
@@ -12,7 +13,7 @@ from core.reading import Reading
 from core.season import Season
 from data.compose import advices_for, compose
 from data.scenes import random_scene
-from training.nano.corpus import park_stream
+from training.nano.corpus import park_stream, scene_for
 from training.nano.tokenizer import train_tokenizer
 
 BOUND = {advice.text for advice in advices() if advice.element or advice.when.seasons}
@@ -32,10 +33,21 @@ def test_a_name_is_the_same_token_in_the_list_and_in_every_sentence() -> None:
 
 
 def test_the_parks_phase_says_what_only_this_park_or_season_allows() -> None:
-    answers = [talk[-1]["content"] for talk in islice(park_stream(random.Random(2)), 400)]
-    seconds = [answer.rsplit(". ", 1)[-1] for answer in answers if answer.endswith((".", "?", "!"))]
+    talks = list(islice(park_stream(random.Random(2)), 400))
+    told = [talk for talk in talks if any(season in talk[-2]["content"] for season in Season)]
+    seconds = [
+        talk[-1]["content"].rsplit(". ", 1)[-1] for talk in told if talk[-1]["content"].endswith((".", "?", "!"))
+    ]
     assert len(seconds) > 200
     assert sum(second in BOUND for second in seconds) / len(seconds) > 0.9
+
+
+def test_in_the_last_phases_a_path_is_no_likelier_than_a_fountain() -> None:
+    rng = random.Random(4)
+    scenes = [scene_for("message", rng, even=True) for _ in range(2000)]
+    had = Counter(name for scene in scenes if scene for name in scene.elements)
+    assert 0.8 < had["산책로"] / had["분수대"] < 1.25
+    assert sum(scene is None for scene in scenes) == pytest.approx(400, abs=80), "the plain prompt stays"
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
