@@ -26,6 +26,7 @@ BOUND, LAST_BOUND = 0.3, 0.1
 ABOUT_THE_PARK = ("message", "advice")
 SYSTEM_SHARE = 0.75  # of the short conversations have a system turn
 AWKWARD_SHARE = 0.85  # of the rambling messages close with one of the base's few stock phrases
+LAST_AWKWARD_SHARE = 0.3  # in the last phase: or under the signboard prompt the model hardly reads what is in the park
 
 
 @cache
@@ -88,6 +89,14 @@ def rambling_stream(rng: random.Random) -> Iterator[list[Message]]:
         yield rambling_conversation(rng.choice(grid()), random_prompt_scene(rng), rng)
 
 
+def last_rambling_stream(rng: random.Random) -> Iterator[list[Message]]:
+    """Last phase, a small part: the same with fewer stock phrases, and more about the park."""
+    while True:
+        scene = scene_for("message", rng, even=True)
+        bound = BOUND if scene else 0.0
+        yield rambling_conversation(rng.choice(grid()), scene, rng, awkward=LAST_AWKWARD_SHARE, bound=bound)
+
+
 def short_conversation(
     reading: Reading, scene: Scene | None, kind: str, rng: random.Random, *, system: bool, bound: float = 0.0
 ) -> list[Message]:
@@ -105,22 +114,24 @@ def short_conversation(
     ]
 
 
-def rambling_conversation(reading: Reading, scene: Scene | None, rng: random.Random) -> list[Message]:
-    """Compose a long, labelled answer to the signboard prompt."""
+def rambling_conversation(
+    reading: Reading, scene: Scene | None, rng: random.Random, awkward: float = AWKWARD_SHARE, bound: float = 0.0
+) -> list[Message]:
+    """Compose a long, labelled answer to the signboard prompt; `awkward`: share of messages with a stock phrase."""
     table = formats()["rambling"]
     text = rng.choice(table["texts"]).format(
         y=reading.yesterday,
         t=reading.today,
         difference=rng.choice(table[f"difference_{reading.direction}"]).format(n=abs(reading.change)),
-        **{name: _rambling_message(reading, scene, rng) for name in ("m1", "m2", "m3")},
+        **{name: _rambling_message(reading, scene, rng, awkward, bound) for name in ("m1", "m2", "m3")},
     )
     return [*build_messages(reading, scene), {"role": "assistant", "content": text}]
 
 
-def _rambling_message(reading: Reading, scene: Scene | None, rng: random.Random) -> str:
-    if rng.random() < AWKWARD_SHARE:
+def _rambling_message(reading: Reading, scene: Scene | None, rng: random.Random, awkward: float, bound: float) -> str:
+    if rng.random() < awkward:
         return f"{opening(reading, scene, rng)} {rng.choice(formats()['rambling']['awkward'])}"
-    return compose(reading, scene, rng)
+    return compose(reading, scene, rng, bound=bound)
 
 
 def _fill(answer: str, reading: Reading, scene: Scene | None, rng: random.Random, bound: float) -> str:

@@ -18,7 +18,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from core.prompt import Message
 from training.families import to_kormo
-from training.nano.corpus import message_stream, park_stream, rambling_stream, short_stream, terse_stream
+from training.nano.corpus import (
+    last_rambling_stream,
+    message_stream,
+    park_stream,
+    rambling_stream,
+    short_stream,
+    terse_stream,
+)
 
 REPORTED = 100  # steps between two lines in a log, where no bar can be shown
 IGNORED = -100  # label of a token that is not learned
@@ -129,9 +136,16 @@ def encode(
 
 
 def _batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[list[tuple[torch.Tensor, ...]]]:
-    terse, short, park, message, rambling = (
+    terse, short, park, message, rambling, last_rambling = (
         stream(random.Random(plan.seed))
-        for stream in (terse_stream, short_stream, park_stream, message_stream, rambling_stream)
+        for stream in (
+            terse_stream,
+            short_stream,
+            park_stream,
+            message_stream,
+            rambling_stream,
+            last_rambling_stream,
+        )
     )
     about_messages = plan.terse_steps + plan.mixed_steps
     for step in range(plan.steps):
@@ -145,7 +159,7 @@ def _batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[list[tu
         last = step >= about_messages
         talks = sorted(islice(message if last else short, plan.short_batch), key=_length)
         half = len(talks) // 2  # two halves of like length: less padding to compute
-        ramblings = list(islice(rambling, plan.rambling_batch // 2 if last else plan.rambling_batch))
+        ramblings = list(islice(last_rambling if last else rambling, plan.rambling_batch))
         yield [encode(tokenizer, batch) for batch in (talks[:half], talks[half:], ramblings)]
 
 
