@@ -1,7 +1,7 @@
 """The gateway's routes. Each is a few lines: the work is in writer.py, boards.py, passthrough.py and middleware.py."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from gateway.middleware import GatewayMiddleware, Rates, request_id
 from gateway.overload import Breaker, Queue
 from gateway.parks import Parks, today_in
 from gateway.passthrough import Passthrough
+from gateway.picture_routes import Drawer, add_picture_routes
 from gateway.problems import KINDS, ProblemError, documented, problem_of
 from gateway.sensor_routes import add_sensor_routes
 from gateway.sensors import running_station
@@ -61,6 +62,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     for kind in (SignboardError, ProblemError, TooManyBoards, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
     _add_messages(app, settings, parks)
+    add_picture_routes(app, Drawer(settings, boards), API)
     _add_boards(app, boards)
     add_sensor_routes(app, API, [_scope(KeyScope.SENSORS), Depends(_known_query)])
     _add_passthrough(app)
@@ -129,9 +131,15 @@ def _scope(scope: KeyScope) -> Any:
 
 def _known_query(request: Request) -> None:
     """Reject a query parameter that the route does not know: it would be ignored, and a typo never noticed."""
-    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    known = {parameter.alias for parameter in _query_of(request.scope["route"].dependant)}
     if unknown := set(request.query_params) - known:
         raise ProblemError("bad_input", f"Unknown query parameters: {', '.join(sorted(unknown))}.")
+
+
+def _query_of(dependant: Any) -> Iterator[Any]:
+    yield from dependant.query_params
+    for needed in dependant.dependencies:
+        yield from _query_of(needed)
 
 
 BOARD, OPENAI = [_scope(KeyScope.BOARD)], [_scope(KeyScope.OPENAI)]
