@@ -32,6 +32,7 @@ from gateway.parks import Parks, today_in
 from gateway.passthrough import Passthrough
 from gateway.picture_routes import Drawer, add_picture_routes
 from gateway.problems import KINDS, ProblemError, documented, problem_of
+from gateway.publish import publishing
 from gateway.sensor_routes import add_sensor_routes
 from gateway.sensors import running_station
 from gateway.settings import WATCHERS, GatewaySettings
@@ -46,6 +47,8 @@ WRITING = ("bad_reading", "bad_park", "too_many_boards", "no_message", "model_do
 
 def create_app(settings: GatewaySettings) -> FastAPI:
     """Return the gateway as an ASGI app."""
+    if not settings.ai_mark:
+        LOG.warning("no sign says that an AI writes its text: say so elsewhere, where the law asks for it")
     metrics, rates = Metrics(), Rates(settings.rate_limit)
     parks = Parks(settings.parks, settings.park, settings.parsed_sign, settings.timezone)
     boards = Boards(settings.parsed_sign, settings.max_age, settings.boards, ai_mark=settings.ai_mark)
@@ -87,7 +90,10 @@ def _lifespan(settings: GatewaySettings, parks: Parks, boards: Boards, metrics: 
         metrics.gauge("signboard_watchers", "Open event streams.", lambda: boards.watchers)
         tasks = [asyncio.create_task(_blank_stale(boards))]
         try:
-            async with running_station(settings, parks.sensors(), metrics) as station:
+            async with (
+                publishing(settings, boards, metrics),
+                running_station(settings, parks.sensors(), metrics) as station,
+            ):
                 app.state.station = station
                 if station:
                     follower = Follower(settings, parks.all(), station, app.state.writer, boards, metrics)

@@ -171,6 +171,10 @@ def read_gateway_settings(**given: Any) -> GatewaySettings:
         raise SettingError(
             f"The gateway's settings cannot be used: {wrong}.", "Compare .env with .env.example."
         ) from error
+    if settings.publish and not settings.broker:
+        raise SettingError(
+            "SIGNBOARD_GATEWAY_PUBLISH needs a broker.", "Set SIGNBOARD_GATEWAY_BROKER, such as mqtt://10.0.0.5:1883."
+        )
     if not keys and settings.host not in LOOPBACK:
         raise SettingError(
             f"The gateway would listen on {settings.host} without a key.",
