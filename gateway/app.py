@@ -34,6 +34,8 @@ from gateway.problems import KINDS, ProblemError, documented, problem_of
 from gateway.sensor_routes import add_sensor_routes
 from gateway.sensors import running_station
 from gateway.settings import WATCHERS, GatewaySettings
+from gateway.sign_routes import add_sign_routes
+from gateway.signs import running_signs
 from gateway.writer import Asked, Health, Writer, new_client, ping
 
 PAGE = Path(__file__).parent / "page"
@@ -63,6 +65,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     _add_messages(app, settings, parks)
     _add_boards(app, boards)
     add_sensor_routes(app, API, [_scope(KeyScope.SENSORS), Depends(_known_query)])
+    add_sign_routes(app, API)
     _add_passthrough(app)
     _add_page(app, metrics)
     return app
@@ -85,7 +88,10 @@ def _lifespan(settings: GatewaySettings, parks: Parks, boards: Boards, metrics: 
         metrics.gauge("signboard_watchers", "Open event streams.", lambda: boards.watchers)
         tasks = [asyncio.create_task(_blank_stale(boards))]
         try:
-            async with running_station(settings, parks.sensors(), metrics) as station:
+            async with (
+                running_signs(parks.signs(), boards, metrics) as app.state.signs,
+                running_station(settings, parks.sensors(), metrics) as station,
+            ):
                 app.state.station = station
                 if station:
                     follower = Follower(settings, parks.all(), station, app.state.writer, boards, metrics)

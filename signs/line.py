@@ -93,7 +93,8 @@ class StreamLine(Line):
     @property
     def lost(self) -> bool:
         """Whether the other end hung up since the last answer."""
-        return self._reader is not None and self._reader.at_eof()
+        reader = self._reader
+        return reader is not None and (reader.at_eof() or reader.exception() is not None)
 
     async def _ask(self, command: bytes, find: Find) -> bytes:
         if self.lost:
