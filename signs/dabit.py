@@ -5,7 +5,7 @@ not. The controller draws with its own fonts of 8×16 and 16×16 dots, and lets 
 is filled up with spaces to the sign's width, as other programs for it do.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from core.sign import cells
@@ -74,6 +74,10 @@ class Dabit:
         self._line = line
         self._settings = settings
         self._bright = settings.brightness is None  # whether it has the brightness that it should have
+
+    def with_timer(self, seconds: float) -> "Dabit":
+        """Return a driver of the same sign that uses the controller's timer."""
+        return Dabit(self._line, replace(self._settings, timer=seconds))
 
     def pages(self, text: str) -> list[Page]:
         """Lay a text out in the controller's cells.

@@ -14,14 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from core.errors import SettingError
+from core.errors import ServiceError, SettingError
 from core.sign import cells
 from signs.dabit import CELL, ROW
-from signs.raster import Align, Font, SignProfile, blank, draw
+from signs.raster import Align, Font, SignProfile, as_picture, blank, draw
 
 FRAME = re.compile(rb"!\[(.*?)!\](..)?", re.DOTALL)
 LENGTHS = {"P": 4, "D": 4, "F": 4, "E": 4, "S": 4, "X": 4, "Y": 4, "B": 3, "U": 3, "C": 1, "G": 1, "T": 1}
@@ -371,3 +372,46 @@ def read_odds(texts: Iterable[str]) -> dict[Lie, float]:
     if not all(0 <= share <= 1 for share in odds.values()) or sum(odds.values()) > 1:
         raise SettingError("The lies are more than certain.", "Their shares must be at most 1 together.")
     return odds
+
+
+def picture_keeper(
+    controller: Controller, file: Path | None, scale: int, say: Callable[[str], None]
+) -> Callable[[str], None]:
+    """Return what says each change of a screen, and keeps a picture of it in a file if one is named."""
+    last: str | None = None
+
+    def changed(text: str) -> None:
+        nonlocal last
+        if text != last:
+            last = text
+            say(f"shows: {' '.join(text.split()) or '(blank)'}")
+            if file:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                draft = file.with_suffix(".draft")
+                as_picture([controller.picture()], scale).save(draft, "PNG")
+                draft.replace(file)
+
+    changed(controller.text)
+    return changed
+
+
+async def serve_until_stopped(
+    controllers: list[Controller], kind: str, host: str, port: int, say: Callable[[str], None]
+) -> None:
+    """Be signs at an address until the task is cancelled; timers end on the second.
+
+    Raises:
+        ServiceError: the address is taken.
+    """
+    try:
+        if kind == "udp":
+            say(f"listening at {await UdpSimulator(controllers).start(host, port)}; Ctrl-C stops it")
+        else:
+            tcp = await TcpSimulator(controllers, host, port).__aenter__()
+            say(f"listening at {tcp.url}; Ctrl-C stops it")
+    except OSError as error:
+        raise ServiceError(f"{host}:{port} cannot be used: {error}.", "Choose another --url.") from error
+    while True:
+        await asyncio.sleep(1)
+        for controller in controllers:
+            controller.changed(controller.text)
