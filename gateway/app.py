@@ -36,6 +36,8 @@ from gateway.publish import publishing
 from gateway.sensor_routes import add_sensor_routes
 from gateway.sensors import running_station
 from gateway.settings import WATCHERS, GatewaySettings
+from gateway.sign_routes import add_sign_routes
+from gateway.signs import running_signs
 from gateway.writer import Asked, Health, Writer, new_client, ping
 
 PAGE = Path(__file__).parent / "page"
@@ -68,6 +70,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     add_picture_routes(app, Drawer(settings, boards), API)
     _add_boards(app, boards)
     add_sensor_routes(app, API, [_scope(KeyScope.SENSORS), Depends(_known_query)])
+    add_sign_routes(app, API)
     _add_passthrough(app)
     _add_page(app, metrics)
     return app
@@ -92,6 +95,7 @@ def _lifespan(settings: GatewaySettings, parks: Parks, boards: Boards, metrics: 
         try:
             async with (
                 publishing(settings, boards, metrics),
+                running_signs(parks.signs(), boards, metrics) as app.state.signs,
                 running_station(settings, parks.sensors(), metrics) as station,
             ):
                 app.state.station = station

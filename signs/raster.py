@@ -21,8 +21,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from core.errors import SettingError
-from core.sign import split_sentences, wrap
+from core.sign import split_sentences
 from signs.errors import NotDrawable
+from signs.layout import Page, paginate
 
 FONTS = Path(__file__).parent / "fonts"
 LONGEST = 4096  # dots of a side; a longer one is a typing error
@@ -103,22 +104,13 @@ def measure(text: str, font: Font) -> int:
     return round(_loaded(font).getlength(text))
 
 
-def layout(text: str, profile: SignProfile) -> list[list[str]]:
+def layout(text: str, profile: SignProfile) -> list[Page]:
     """Return the pages of a text, each as its lines.
 
     Raises:
         NotDrawable: the font lacks a character, or a word is wider than the sign.
     """
-    pages = []
-    for sentence in split_sentences(text):
-        lines = wrap(sentence, profile.width, lambda line: measure(line, profile.font))
-        if wide := next((line for line in lines if measure(line, profile.font) > profile.width), None):
-            raise NotDrawable(
-                f"{wide!r} has {measure(wide, profile.font)} dots, the sign {profile.width}.",
-                "Choose a smaller font in the sign's size, such as 96x32:12.",
-            )
-        pages += [lines[start : start + profile.lines] for start in range(0, len(lines), profile.lines)]
-    return pages
+    return paginate(text, profile.width, profile.lines, lambda line: measure(line, profile.font), "dots")
 
 
 def fits(text: str, profile: SignProfile) -> bool:
@@ -135,7 +127,21 @@ def render(text: str, profile: SignProfile) -> list[Image.Image]:
     Raises:
         NotDrawable: the font lacks a character, or a word is wider than the sign.
     """
-    return [_page(lines, profile) for lines in layout(text, profile)]
+    return [draw(page, profile) for page in layout(text, profile)]
+
+
+def draw(lines: Page, profile: SignProfile) -> Image.Image:
+    """Return one page of `layout` as a bitmap."""
+    page = blank(profile)
+    pen = ImageDraw.Draw(page)
+    pen.fontmode = "1"  # no grey
+    centred = profile.align is Align.CENTRE
+    top = (profile.height - len(lines) * profile.font) // 2 if centred else 0
+    for number, line in enumerate(lines):
+        left = (profile.width - measure(line, profile.font)) // 2 if centred else 0
+        # Each font has an empty row above its Hangul: without it, tails of g, y and the comma end inside the line.
+        pen.text((left, top + number * profile.font - 1), line, font=_loaded(profile.font), fill=1)
+    return page
 
 
 def strip(text: str, profile: SignProfile) -> Image.Image:
@@ -145,7 +151,7 @@ def strip(text: str, profile: SignProfile) -> Image.Image:
         NotDrawable: the font lacks a character.
     """
     one_line = SignProfile(max(1, measure(text, profile.font)), profile.height, profile.font, profile.align)
-    return _page([text], one_line)
+    return draw((text,), one_line)
 
 
 def blank(profile: SignProfile) -> Image.Image:
@@ -164,19 +170,6 @@ def as_picture(pages: list[Image.Image], scale: int) -> Image.Image:
         picture.paste("#ffb000", (0, top), page)
         top += page.height + gap
     return picture.resize((wide * scale, high * scale), Image.Resampling.NEAREST)
-
-
-def _page(lines: list[str], profile: SignProfile) -> Image.Image:
-    page = blank(profile)
-    pen = ImageDraw.Draw(page)
-    pen.fontmode = "1"  # no grey
-    centred = profile.align is Align.CENTRE
-    top = (profile.height - len(lines) * profile.font) // 2 if centred else 0
-    for number, line in enumerate(lines):
-        left = (profile.width - measure(line, profile.font)) // 2 if centred else 0
-        # Each font has an empty row above its Hangul: without it, tails of g, y and the comma end inside the line.
-        pen.text((left, top + number * profile.font - 1), line, font=_loaded(profile.font), fill=1)
-    return page
 
 
 @cache
