@@ -9,8 +9,8 @@ signboard/<board>/picture   its pages as one PNG, one below the other; black: bl
 ```
 
 A message expires at the broker when it is stale (MQTT 5), so nobody who comes later gets an old one, whether the
-gateway lives or not. Those who are there get a blank view at that moment; in case the gateway is gone by then, each view
-says `blank_at` and `seconds_left`.
+gateway lives or not. Those who are there get a blank view at that moment; in case the gateway is gone by then, each
+view says `blank_at` and `seconds_left`.
 
 QoS 0, and everything anew on each connection: with QoS 1 the client would send again, after a long break, what it could
 not send before it, and that may be stale.
