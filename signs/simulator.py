@@ -292,6 +292,8 @@ class TcpSimulator:
         if self._server:
             self._server.close()
             self.hang_up()
+            while self._open:
+                await asyncio.sleep(0)
             await self._server.wait_closed()
             self._server = None
 
