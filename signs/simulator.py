@@ -100,13 +100,16 @@ class Controller:
         width, height = self.size
         screen = blank(SignProfile(width, height, Font.DOTS_16))
         column = row = 0
-        cell = SignProfile(2 * CELL, ROW, Font.DOTS_16, Align.TOP_LEFT)
+        hangul = SignProfile(2 * CELL, ROW, Font.DOTS_16, Align.TOP_LEFT)
+        ascii_ = SignProfile(CELL, Font.DOTS_12, Font.DOTS_12, Align.TOP_LEFT)  # our large font's digits are too wide
         for char in self.text:
             wide = cells(char)
             if (column + wide) * CELL > width:
                 column, row = 0, row + 1
-            if char != " ":
-                screen.paste(draw((char,), cell).crop((0, 0, wide * CELL, ROW)), (column * CELL, row * ROW))
+            if char != " " and wide == 2:
+                screen.paste(draw((char,), hangul), (column * CELL, row * ROW))
+            elif char != " ":
+                screen.paste(draw((char,), ascii_), (column * CELL + 1, row * ROW + 3))
             column += wide
         return screen
 
