@@ -32,7 +32,8 @@ from gateway.signs import Delivery, SignKeeper, State
 from signs.dabit import Dabit, DabitSettings
 from signs.line import Place
 from signs.park_signs import DabitFile, ParkSign
-from signs.simulator import Controller, Lie, TcpSimulator
+from signs.simulator import Controller, Lie
+from signs.simulator_lines import TcpSimulator
 
 PARK = Park("공원", (Element("산책로"),), timezone="Asia/Seoul")
 SPEED = 50.0

@@ -21,7 +21,7 @@ from gateway.settings import LOOPBACK, GatewaySettings
 
 DOCS = ("/docs", "/openapi.json", "/static-offline-docs")
 OK = 200
-LOOKS = re.compile(r"/|/page/[^/]+|/boards/[^/]+(/history)?")
+LOOKS = re.compile(r"/|/page/[^/]+|/boards/[^/]+(/history|/signs)?")
 FREE = ("/health",)  # the only address without a key: load balancers have none
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 SECURITY = {

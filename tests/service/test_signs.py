@@ -17,7 +17,8 @@ from core.ports import free_port
 from signs.dabit import Dabit, DabitSettings
 from signs.errors import SignError, SignRefused, SignSilent, SignUnreachable
 from signs.line import Place
-from signs.simulator import Controller, Lie, TcpSimulator, UdpSimulator
+from signs.simulator import Controller, Lie
+from signs.simulator_lines import TcpSimulator, UdpSimulator
 from tests.conftest import ROOT, run_room
 from tests.service.test_gateway_process import gateway_process
 from tests.service.test_sensors import course
