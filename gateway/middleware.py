@@ -21,7 +21,7 @@ from gateway.settings import LOOPBACK, GatewaySettings
 
 DOCS = ("/docs", "/openapi.json", "/static-offline-docs")
 QUIET = (200, 304)  # a look that went well
-LOOKS = re.compile(r"/|/page/[^/]+|/boards/[^/]+(/history|/frames)?|/sign/[^/]+")
+LOOKS = re.compile(r"/|/page/[^/]+|/boards/[^/]+(/history|/frames|/signs)?|/sign/[^/]+")
 # The only addresses without a key: load balancers have none, and a player cannot answer a browser's question for one.
 # The kiosk page's files hold nothing of a board; what they ask for needs the key.
 FREE = re.compile(r"/health|/sign/[^/]+")

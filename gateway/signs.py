@@ -34,7 +34,8 @@ HOLD_SHARE = 0.8  # of the time for which a controller holds a message, until it
 class State(StrEnum):
     """What is known of a sign."""
 
-    STARTING = "starting"  # nothing was confirmed yet
+    STARTING = "starting"  # nothing was sent yet
+    SENDING = "sending"  # something else than it showed was sent, and is not confirmed yet
     SHOWN = "shown"  # it confirmed a page of its board's message
     BLANK = "blank"  # it confirmed that it shows nothing
     REFUSED = "refused"  # it cannot show its board's message, and confirmed that it shows nothing
@@ -172,6 +173,8 @@ class SignKeeper:
 
     async def _send(self, wanted: Wanted) -> None:
         self.delivery.sent_at = self._now()
+        if self._confirmed != wanted.key and not self._failures:
+            self.delivery.state, self.delivery.text = State.SENDING, None
         self._confirmed = None  # until it is confirmed, nobody knows what the sign shows
         held = None
         try:

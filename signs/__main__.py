@@ -78,7 +78,8 @@ def simulate_command(
     seed: Annotated[int, typer.Option(help="Equal seeds lie equally.")] = 1,
 ) -> None:
     """Be a DABIT controller until Ctrl-C: print what it shows; with --lie one that fails in known ways."""
-    from signs.simulator import Controller, picture_keeper, read_odds, serve_until_stopped
+    from signs.simulator import Controller, read_odds
+    from signs.simulator_lines import picture_keeper, serve_until_stopped
 
     interrupt_on_sigterm()
     parts = urlsplit(url)

@@ -12,14 +12,17 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.scripted_server import GOOD, eventually, saying, scripted
+from benchmarks.scripted_server import GOOD, eventually, right_answer, saying, scripted
 from core.ports import free_port
 from signs.dabit import Dabit, DabitSettings
 from signs.errors import SignError, SignRefused, SignSilent, SignUnreachable
 from signs.line import Place
-from signs.simulator import Controller, Lie, TcpSimulator, UdpSimulator
+from signs.simulator import Controller, Lie
+from signs.simulator_lines import TcpSimulator, UdpSimulator
 from tests.conftest import ROOT, run_room
 from tests.service.test_gateway_process import gateway_process
+from tests.service.test_sensors import course
+from tests.service.test_sensors import settings as sensor_settings
 from tests.support.gateway_server import running_gateway
 from tests.support.sign import park_file, serial_sign, simulated_sign
 
@@ -187,6 +190,23 @@ def test_a_message_reaches_the_sign_and_the_api_says_so(tmp_path: Path) -> None:
         assert 'signboard_sign_state{sign="gate",state="shown"} 1.0' in text
         assert 'signboard_sign_deliveries_total{result="confirmed",sign="gate"}' in text
     assert sign.shows == "", "a gateway that stops blanks its signs"
+
+
+def test_readings_come_in_and_a_confirmed_message_is_on_the_sign(tmp_path: Path) -> None:
+    with simulated_sign() as sign, scripted(right_answer) as model:
+        options = sensor_settings(tmp_path, "\n    - {id: lake-post}\n")
+        with (options["parks"] / "lake.yaml").open("a", encoding="utf-8") as park:
+            park.write(f'signs:\n  - {{driver: dabit, url: "{sign.tcp.url}"}}\n')
+        with running_gateway(model.url, **options) as client:
+            body = b"[" + b",".join(course(10, 16)) + b"]"
+            headers = {"content-type": "application/json"}
+            assert client.post("/sensors/lake-post/readings", content=body, headers=headers).status_code == 200
+            assert eventually(lambda: one_sign(client)["state"] == "shown")
+            message = client.get("/boards/lake").json()["message"]
+            assert (message["yesterday_temp"], message["today_temp"]) == (10, 16)
+            assert one_sign(client)["text"] == message["generated_text"]
+            assert sign.shows
+            assert sign.shows in message["generated_text"]
 
 
 def test_a_sign_that_was_off_shows_the_present_message_when_it_is_back(tmp_path: Path) -> None:

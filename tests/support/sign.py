@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from signs.simulator import Controller, TcpSimulator, serve_stream
+from signs.simulator import Controller
+from signs.simulator_lines import TcpSimulator, serve_stream
 
 
 class SimulatedSign:

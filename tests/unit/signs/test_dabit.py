@@ -11,7 +11,8 @@ from signs.dabit import HOLDS, Blank, Dabit, DabitSettings, Encoding, hold
 from signs.dabit_frame import command
 from signs.errors import NotDrawable, SignRefused, SignSilent
 from signs.line import Find, Line, Place, SerialLine, TcpLine, UdpLine
-from signs.simulator import Connection, Controller, Lie, read_odds
+from signs.simulator import Controller, Lie, read_odds
+from signs.simulator_lines import Connection
 
 TEXT = "어제보다 10도 올라 포근합니다. 활짝 핀 꽃길을 따라 걸어보세요."
 
