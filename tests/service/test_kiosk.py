@@ -17,12 +17,13 @@ from PIL import Image
 from playwright.sync_api import Browser, Frame, Page, Route, expect
 
 import gateway.picture_routes
-from benchmarks.scripted_server import right_answer, scripted
+from benchmarks.scripted_server import Reply, Request, right_answer, scripted
 from core.ports import free_port
 from gateway.keys import KeyScope, new_key
 from gateway.picture_routes import KIOSK
 from gateway.pictures import PAGE_SECONDS
 from signs.raster import SignProfile, render, strip
+from tests.conftest import ROOT
 from tests.service.conftest import chromium
 from tests.support.gateway_server import running_gateway
 
@@ -232,6 +233,25 @@ def test_it_comes_back_after_the_gateway_and_shows_nothing_old(page: Page) -> No
         page.wait_for_function(SHOWN)
 
 
+def test_while_the_model_is_down_the_message_stays_until_it_is_stale(page: Page) -> None:
+    is_down = threading.Event()
+
+    def answer(request: Request) -> Reply:
+        return Reply("no", 500) if is_down.is_set() else right_answer(request)
+
+    hurry(page)
+    with scripted(answer) as model, running_gateway(model.url, max_age=4) as client:
+        page.goto(f"{client.base_url}/sign/main?{SIZE}")
+        show(client)
+        page.wait_for_function(SHOWN)
+        is_down.set()
+        assert client.post("/generate/temperature", json={"yesterday_temp": 1, "today_temp": 2}).status_code == 503
+        page.wait_for_timeout(1000)
+        assert page.evaluate(SHOWN)
+        page.wait_for_function(BLANK)
+        state(page, "blank")
+
+
 def test_a_cut_network_costs_nothing_but_time(page: Page) -> None:
     with kiosk(page) as client:
         page.context.set_offline(True)
@@ -290,9 +310,9 @@ def test_an_old_page_from_a_cache_between_is_not_reloaded_for_ever(page: Page) -
 
 
 @contextmanager
-def player(browser: Browser, folder: Path) -> Iterator[Page]:
+def player(browser: Browser, folder: Path, *flags: str) -> Iterator[Page]:
     """Start a browser of its own, with a profile that outlives it."""
-    context = browser.browser_type.launch_persistent_context(folder, executable_path=chromium())
+    context = browser.browser_type.launch_persistent_context(folder, executable_path=chromium(), args=list(flags))
     try:
         yield context.pages[0]
     finally:
@@ -312,6 +332,27 @@ def test_a_player_that_restarts_without_network_shows_no_error_page(browser: Bro
         with scripted(right_answer) as model, running_gateway(model.url, port=port) as client:
             show(client)
             page.wait_for_function(SHOWN)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_over_plain_http_the_service_worker_needs_the_flag_of_the_guide(
+    browser: Browser, tmp_path: Path, trusted: bool
+) -> None:
+    secret, line = new_key("kiosk", [KeyScope.BOARD])
+    port = free_port()
+    flags = ["--host-resolver-rules=MAP gateway 127.0.0.1"]
+    flags += [f"--unsafely-treat-insecure-origin-as-secure=http://gateway:{port}"] * trusted
+    with (
+        scripted(right_answer) as model,
+        running_gateway(model.url, port=port, keys=line),
+        player(browser, tmp_path, *flags) as page,
+    ):
+        page.goto(f"http://gateway:{port}/sign/main?{SIZE}#key={secret}")
+        state(page, "blank")
+        assert page.evaluate("'serviceWorker' in navigator") is trusted
+        if trusted:
+            page.evaluate(INSTALLED)
+    assert "--unsafely-treat-insecure-origin-as-secure=" in (ROOT / "docs/players.md").read_text(encoding="utf-8")
 
 
 @contextmanager
