@@ -146,7 +146,8 @@ class Dabit:
         colour = f"/C{self._settings.colour}" if self._settings.colour else ""
         if self._settings.timer is None:
             return colour, None
-        code, held = hold(min(self._settings.timer, left))
+        # The controller counts from when the command arrives, which may be as late as we wait for its answer.
+        code, held = hold(max(0.0, min(self._settings.timer, left - self._settings.patience)))
         return f"/D0101/S{SPEED}{code}{colour}", held  # shown once, for that long, on a cleared screen
 
     async def _set_brightness(self) -> None:
