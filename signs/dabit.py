@@ -166,11 +166,14 @@ class Dabit:
     async def _ask(self, kind: str, data: bytes) -> frames.Answer:
         settings = self._settings
         sent = frames.command(settings.address, kind, data, check=settings.check)
+
+        def find(received: bytes) -> frames.Answer | None:
+            frame = frames.find_answer(received)
+            return frames.read_answer(frame, kind, check=settings.check) if frame else None
+
         try:
-            told = await self._line.ask(sent, frames.find_answer, settings.patience)
-            return frames.read_answer(told, kind, check=settings.check)
+            return await self._line.ask(sent, find, settings.patience)
         except SignError:
-            await self._line.close()  # what comes late must not answer the next command
             self._bright = settings.brightness is None  # it may have started anew
             raise
 

@@ -10,7 +10,7 @@ from core.errors import SettingError
 from signs.dabit import HOLDS, Blank, Dabit, DabitSettings, Encoding, hold
 from signs.dabit_frame import command
 from signs.errors import NotDrawable, SignRefused, SignSilent
-from signs.line import Find, Line, Place, SerialLine, TcpLine, UdpLine
+from signs.line import Answer, Find, Line, Place, SerialLine, TcpLine, UdpLine
 from signs.simulator import Controller, Lie, read_odds
 from signs.simulator_lines import Connection
 
@@ -25,7 +25,7 @@ class Wire(Line):
         self.sent: list[bytes] = []
         self._connection = Connection(controllers, self._take, lambda: None)
 
-    async def _ask(self, command: bytes, find: Find) -> bytes:
+    async def _ask(self, command: bytes, find: Find[Answer]) -> Answer:
         self.sent.append(command)
         self._came = b""
         self._connection.take(command)
