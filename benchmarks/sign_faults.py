@@ -275,7 +275,7 @@ def report(rows: list[Row], runs: list[tuple[str, Tally, Scene]]) -> None:
     print("\n| | " + " | ".join(name for name, _, _ in runs) + " |\n|---|" + "---:|" * len(runs))
     lines: dict[str, Callable[[Tally, Scene], str]] = {
         "messages": lambda tally, _: f"{tally.messages:,}",
-        "commands; of them failing": lambda _, scene: (
+        "commands obeyed; lies told": lambda _, scene: (
             f"{scene.controller.commands:,}; {scene.controller.told.total():,}"
         ),
         "looks at the sign": lambda tally, _: f"{tally.samples:,}",
