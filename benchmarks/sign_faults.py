@@ -30,6 +30,7 @@ from core.sign import DEFAULT_SIGN
 from gateway.boards import Boards
 from gateway.signs import Delivery, SignKeeper, State
 from signs.dabit import Dabit, DabitSettings
+from signs.layout import Page
 from signs.line import Place
 from signs.park_signs import DabitFile, ParkSign
 from signs.simulator import Controller, Lie
@@ -48,15 +49,23 @@ class Clock:
     """A wall clock and a monotonic one, both faster than real time."""
 
     def __init__(self, speed: float) -> None:
-        self._speed, self._begin = speed, time.monotonic()
+        self.speed, self._begin = speed, time.monotonic()
 
     def monotonic(self) -> float:
         """Return seconds since the start."""
-        return (time.monotonic() - self._begin) * self._speed
+        return (time.monotonic() - self._begin) * self.speed
 
     def now(self) -> datetime:
         """Return the wall clock; it stays within one day."""
         return BEGIN + timedelta(seconds=self.monotonic() % 36000)
+
+
+class SlowLine(Dabit):
+    """The driver with its allowance for the line in seconds of the fast clock: the line itself is not faster."""
+
+    async def show(self, page: Page, left: float) -> float | None:
+        """Show a page, as if less time was left."""
+        return await super().show(page, left - (SPEED - 1) * PATIENCE)
 
 
 class Scene:
@@ -77,7 +86,8 @@ class Scene:
         settings = DabitSettings(20, 2, patience=self._patience, timer=self._timer)
         told = DabitFile(driver="dabit", url=self.sign.url, page_seconds=5)
         sign = ParkSign("gate", "lake", "lake", "Asia/Seoul", told, DEFAULT_SIGN)
-        driver = Dabit(Place.at(self.sign.url).line(), settings)
+        kind = Dabit if self.clock.speed == 1 else SlowLine
+        driver = kind(Place.at(self.sign.url).line(), settings)
         self.keeper = SignKeeper(sign, driver, self.boards, self.clock.now, self.clock.monotonic)
         return self.keeper
 
@@ -265,7 +275,7 @@ def report(rows: list[Row], runs: list[tuple[str, Tally, Scene]]) -> None:
     print("\n| | " + " | ".join(name for name, _, _ in runs) + " |\n|---|" + "---:|" * len(runs))
     lines: dict[str, Callable[[Tally, Scene], str]] = {
         "messages": lambda tally, _: f"{tally.messages:,}",
-        "commands; of them failing": lambda _, scene: (
+        "commands obeyed; lies told": lambda _, scene: (
             f"{scene.controller.commands:,}; {scene.controller.told.total():,}"
         ),
         "looks at the sign": lambda tally, _: f"{tally.samples:,}",

@@ -146,7 +146,8 @@ class Dabit:
         colour = f"/C{self._settings.colour}" if self._settings.colour else ""
         if self._settings.timer is None:
             return colour, None
-        code, held = hold(min(self._settings.timer, left))
+        # The controller counts from when the command arrives, which may be as late as we wait for its answer.
+        code, held = hold(max(0.0, min(self._settings.timer, left - self._settings.patience)))
         return f"/D0101/S{SPEED}{code}{colour}", held  # shown once, for that long, on a cleared screen
 
     async def _set_brightness(self) -> None:
@@ -165,11 +166,14 @@ class Dabit:
     async def _ask(self, kind: str, data: bytes) -> frames.Answer:
         settings = self._settings
         sent = frames.command(settings.address, kind, data, check=settings.check)
+
+        def find(received: bytes) -> frames.Answer | None:
+            frame = frames.find_answer(received)
+            return frames.read_answer(frame, kind, check=settings.check) if frame else None
+
         try:
-            told = await self._line.ask(sent, frames.find_answer, settings.patience)
-            return frames.read_answer(told, kind, check=settings.check)
+            return await self._line.ask(sent, find, settings.patience)
         except SignError:
-            await self._line.close()  # what comes late must not answer the next command
             self._bright = settings.brightness is None  # it may have started anew
             raise
 

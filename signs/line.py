@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from core.errors import SettingError
@@ -23,7 +23,8 @@ BAUDS = (9600, 19200, 38400, 57600, 115200)
 QUIET_SECONDS = 0.2  # what comes this soon after a serial port was opened answers an earlier command
 FORMS = "Write tcp://HOST:5000, udp://HOST:5000 or serial:///dev/ttyUSB0?baud=9600."
 
-Find = Callable[[bytes], bytes | None]  # returns the whole answer in what came so far, or None
+Answer = TypeVar("Answer")
+Find = Callable[[bytes], Answer | None]  # reads the answer in what came so far; None: it is not whole yet
 
 
 class Line(ABC):
@@ -37,12 +38,12 @@ class Line(ABC):
         self.url = url
         self._turn = asyncio.Lock()
 
-    async def ask(self, command: bytes, find: Find, seconds: float) -> bytes:
+    async def ask(self, command: bytes, find: Find[Answer], seconds: float) -> Answer:
         """Send a command; return its answer.
 
         Args:
             command: the whole frame.
-            find: looks for an answer in what came so far.
+            find: reads the answer in what came so far; what it raises closes the line, too.
             seconds: to connect, send and receive; waiting for the turn not counted.
 
         Raises:
@@ -70,7 +71,7 @@ class Line(ABC):
                 raise
 
     @abstractmethod
-    async def _ask(self, command: bytes, find: Find) -> bytes: ...
+    async def _ask(self, command: bytes, find: Find[Answer]) -> Answer: ...
 
     @property
     def lost(self) -> bool:
@@ -96,7 +97,7 @@ class StreamLine(Line):
         reader = self._reader
         return reader is not None and (reader.at_eof() or reader.exception() is not None)
 
-    async def _ask(self, command: bytes, find: Find) -> bytes:
+    async def _ask(self, command: bytes, find: Find[Answer]) -> Answer:
         if self.lost:
             await self.close()
         if self._reader is None or self._writer is None:
@@ -160,7 +161,7 @@ class UdpLine(Line):
         super().__init__(url)
         self._place = host, port
 
-    async def _ask(self, command: bytes, find: Find) -> bytes:
+    async def _ask(self, command: bytes, find: Find[Answer]) -> Answer:
         loop = asyncio.get_running_loop()
         transport, protocol = await loop.create_datagram_endpoint(_Datagrams, remote_addr=self._place)
         try:

@@ -134,6 +134,40 @@ def test_a_sign_that_lost_its_ram_is_filled_again_within_a_refresh() -> None:
     run(work)
 
 
+def test_a_sign_whose_line_broke_is_filled_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        scene = Scene()
+        scene.write()
+        await scene.pass_(2)
+        scene.controller.reset()
+        monkeypatch.setattr(Wire, "lost", property(lambda _: scene.controller.text == ""))
+        await scene.pass_(1)
+        assert scene.shows == ONE_PAGE
+
+    run(work)
+
+
+def test_while_something_new_is_on_its_way_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work() -> None:
+        scene = Scene(refresh_seconds=10)
+        seen: list[tuple[State, str | None]] = []
+        ask = Wire._ask
+
+        async def watched(wire: Wire, command: bytes, find: Any) -> bytes:
+            seen.append((scene.state, scene.keeper.delivery.text))
+            return await ask(wire, command, find)
+
+        monkeypatch.setattr(Wire, "_ask", watched)
+        await scene.pass_(1)
+        scene.write()
+        await scene.pass_(10)
+        blank, new, refreshed = seen
+        assert (blank, new) == ((State.SENDING, None), (State.SENDING, None))
+        assert refreshed == (State.SHOWN, ONE_PAGE), "the same page again: it was confirmed before"
+
+    run(work)
+
+
 def test_a_sign_that_was_away_gets_the_present_message_and_never_an_old_one() -> None:
     async def work() -> None:
         scene = Scene()

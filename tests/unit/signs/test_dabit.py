@@ -10,7 +10,7 @@ from core.errors import SettingError
 from signs.dabit import HOLDS, Blank, Dabit, DabitSettings, Encoding, hold
 from signs.dabit_frame import command
 from signs.errors import NotDrawable, SignRefused, SignSilent
-from signs.line import Find, Line, Place, SerialLine, TcpLine, UdpLine
+from signs.line import Answer, Find, Line, Place, SerialLine, TcpLine, UdpLine
 from signs.simulator import Controller, Lie, read_odds
 from signs.simulator_lines import Connection
 
@@ -25,7 +25,7 @@ class Wire(Line):
         self.sent: list[bytes] = []
         self._connection = Connection(controllers, self._take, lambda: None)
 
-    async def _ask(self, command: bytes, find: Find) -> bytes:
+    async def _ask(self, command: bytes, find: Find[Answer]) -> Answer:
         self.sent.append(command)
         self._came = b""
         self._connection.take(command)
@@ -117,6 +117,7 @@ def test_with_a_timer_the_sign_blanks_by_itself_and_never_after_the_messages_lim
     assert sign.controller.text
     sign.clock += 1
     assert sign.controller.text == ""
+    assert sign.show(left=122) == 40, "the command may be on its way for as long as an answer is waited for"
     assert sign.show(left=130) == 120
     sign.clock += 120
     assert sign.controller.text == ""
