@@ -22,6 +22,7 @@ export async function showSigns(node, board, ask, text) {
     node.textContent = "";
     return false;
   }
-  node.replaceChildren(...answer.body.map((sign) => line(sign, text)));
+  node.textContent = "";
+  node.append(...answer.body.map((sign) => line(sign, text)));
   return answer.body.length > 0;
 }
