@@ -67,7 +67,8 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     for kind in (SignboardError, ProblemError, TooManyBoards, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
     _add_messages(app, settings, parks)
-    add_picture_routes(app, Drawer(settings, boards), API)
+    players = [_scope(KeyScope.BOARD, KeyScope.SIGN), Depends(_known_query)]
+    add_picture_routes(app, Drawer(settings, boards), players)
     _add_boards(app, boards)
     add_sensor_routes(app, API, [_scope(KeyScope.SENSORS), Depends(_known_query)])
     add_sign_routes(app, API)
@@ -130,11 +131,13 @@ def _middleware(settings: GatewaySettings, metrics: Metrics, rates: Rates) -> li
     return stack
 
 
-def _scope(scope: KeyScope) -> Any:
+def _scope(*scopes: KeyScope) -> Any:
+    """Return the dependency of a route that each of these scopes opens."""
+
     def check(request: Request) -> None:
         key: Key = request.state.key
-        if scope not in key.scopes:
-            raise ProblemError("no_scope", f"This address needs the scope {scope}.")
+        if key.scopes.isdisjoint(scopes):
+            raise ProblemError("no_scope", f"This address needs the scope {' or '.join(scopes)}.")
 
     return Depends(check)
 

@@ -417,14 +417,25 @@ def test_the_start_page_on_the_players_disk_waits_for_the_gateway(browser: Brows
 
 @pytest.mark.parametrize("where", ["#key=", "user:"])
 def test_the_key_stands_in_the_address(page: Page, where: str) -> None:
-    secret, line = new_key("kiosk", [KeyScope.BOARD])
-    with scripted(right_answer) as model, running_gateway(model.url, keys=line) as client:
-        client.headers["authorization"] = f"Bearer {secret}"
+    secret, line = new_key("kiosk", [KeyScope.SIGN])
+    office, other = new_key("office", [KeyScope.BOARD])
+    with scripted(right_answer) as model, running_gateway(model.url, keys=f"{line} {other}") as client:
+        client.headers["authorization"] = f"Bearer {office}"
         show(client)
         address = f"{client.base_url}/sign/main?{SIZE}"
         in_front = address.replace("http://", f"http://user:{secret}@")
         page.goto(in_front if where == "user:" else address + where + secret)
         page.wait_for_function(SHOWN)
+
+
+def test_a_players_key_opens_what_a_player_needs_and_changes_nothing() -> None:
+    secret, line = new_key("kiosk", [KeyScope.SIGN])
+    with scripted(right_answer) as model, running_gateway(model.url, keys=line) as client:
+        client.headers["authorization"] = f"Bearer {secret}"
+        assert [client.get(f"/boards/main{what}").status_code for what in (".png", "/frames")] == [200, 200]
+        for path in ("/", "/boards/main", "/boards/main/history", "/events", "/metrics", "/sensors"):
+            assert client.get(path).json()["code"] == "no_scope"
+        assert client.post("/generate/temperature", json={"yesterday_temp": 1, "today_temp": 2}).status_code == 403
 
 
 def test_without_its_key_it_stays_black_and_asks_nobody_for_a_password(page: Page) -> None:
