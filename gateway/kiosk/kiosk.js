@@ -8,7 +8,7 @@
 // Players have old engines: ES5, XMLHttpRequest and a canvas only. Newer features are used if they are there.
 (function () {
   "use strict";
-  var PATIENCE = 4000, LOOK = 2000, SLOWEST = 10000, TICK = 100, REDRAW = 1000, RELOAD_AGAIN = 600000;  // ms
+  var PATIENCE = 4000, LOOK = 2000, SLOWEST = 10000, TICK = 100, REDRAW = 1000, DRIFT = 1000, RELOAD_AGAIN = 600000;  // ms
   var TALL = 0.82;  // of a line's height: the size of the smooth font
   var root = document.documentElement, canvas = document.getElementById("sign"), pen = canvas.getContext("2d");
   var build = root.getAttribute("data-build");
@@ -18,7 +18,7 @@
   var address = home + "/boards/" + board + "/frames" + forwarded();
   var key = keyOf(location.hash, document.baseURI || location.href);
   var view = null, signature = "", buffer = document.createElement("canvas"), drawn = "", drawnAt = 0;
-  var failures = 0, renewing = false, worker = null;
+  var failures = 0, renewing = false, worker = null, began = clock();
 
   function clock() { return window.performance && performance.now ? performance.now() : Date.now(); }
 
@@ -92,15 +92,17 @@
     renew(answer.build);
   }
 
-  // Times count from when the request was sent, so a slow answer keeps no message longer.
+  // Times count from when the request was sent, so a slow answer keeps no message longer. What the line's delay changes in
+  // the message's age is not followed: the text would tremble.
   function accept(answer, sent, sentOn) {
     var left = answer.pages.length ? answer.seconds_left * 1000 : 0;
     var next = JSON.stringify([answer.width, answer.height, answer.scroll, answer.pages, answer.colour, answer.mark]);
     if (next !== signature) { signature = next; drawn = ""; }
+    var born = sent - (answer.age || 0) * 1000, steady = view && Math.abs(view.bornAt - born) < DRIFT;
+    answer.bornAt = steady ? view.bornAt : born;
     view = answer;
     view.staleAt = sent + left;
     view.staleOn = sentOn + left;
-    view.bornAt = sent - (answer.age || 0) * 1000;
     for (var i = 0; i < view.brightness.length; i++) view.brightness[i].at = sent + view.brightness[i].seconds * 1000;
     paint();
   }
@@ -197,17 +199,17 @@
     return size + "px 'Noto Sans KR','Noto Sans CJK KR','Malgun Gothic','NanumGothic',Sign,sans-serif";
   }
 
-  // A new build: load it, but only after it was seen there, so that no error page comes instead. An old page that comes
-  // all the same, from a cache between, is not reloaded again at once; the window's name outlives a reload.
+  // A new build: load it, but only after it was seen there, so that no error page comes instead. A page that a reload brought
+  // waits before the next one: a cache between may hold the old page, and two gateways may have two builds. The window's
+  // name outlives a reload.
   function renew(latest) {
-    var name = "signboard " + latest;
-    if (latest === build || renewing || window.name === name && clock() < RELOAD_AGAIN) return;
+    if (latest === build || renewing || window.name === "reloaded" && clock() - began < RELOAD_AGAIN) return;
     renewing = true;
     if (worker && worker.update) worker.update();
     ask(home + "/sign/" + board, function (status, body) {
       renewing = false;
       if (status !== 200 || body.indexOf(latest) < 0 || body.indexOf("</html>") < 0) return;
-      window.name = name;
+      window.name = "reloaded";
       location.reload();
     });
   }

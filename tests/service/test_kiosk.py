@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import re
 import threading
 import time
@@ -135,6 +136,27 @@ def test_a_scrolling_sign_draws_the_raster_shifted(page: Page) -> None:
             shifts.add(shift)
             page.wait_for_timeout(100)
         assert len(shifts) == 5
+
+
+def test_a_line_with_changing_delays_does_not_make_the_text_tremble(page: Page) -> None:
+    delays = itertools.cycle((0.0, 0.3))
+
+    def late(route: Route) -> None:
+        time.sleep(next(delays))
+        route.continue_()
+
+    page.route("**/frames*", late)
+    with kiosk(page, "width=96&height=16&scroll=true"):
+        shifts = page.evaluate("""() => new Promise((done) => {
+          const shifts = [], end = performance.now() + 3000;
+          (function look() {
+            shifts.push(Number(sign.dataset.shift));
+            if (performance.now() < end) requestAnimationFrame(look); else done(shifts);
+          })();
+        })""")
+    backwards = [(one, following) for one, following in itertools.pairwise(shifts) if following < one]
+    assert len(set(shifts)) > 20
+    assert not [pair for pair in backwards if pair[1] > -80], "but for the beginning of the next round"
 
 
 def test_mark_brightness_and_colour_are_those_of_the_picture(page: Page) -> None:
