@@ -18,11 +18,8 @@ function line(sign, text) {
 // Put the signs of a board into a list; return whether there are any.
 export async function showSigns(node, board, ask, text) {
   const answer = await ask(`boards/${encodeURIComponent(board)}/signs`);
-  if (!answer || !answer.ok) {  // nobody knows any more what the signs confirm
-    node.textContent = "";
-    return false;
-  }
+  const signs = answer && answer.ok ? answer.body : [];  // without an answer nobody knows any more what signs confirm
   node.textContent = "";
-  node.append(...answer.body.map((sign) => line(sign, text)));
-  return answer.body.length > 0;
+  node.append(...signs.map((sign) => line(sign, text)));
+  return signs.length > 0;
 }
