@@ -8,7 +8,7 @@
 // Players have old engines: ES5, XMLHttpRequest and a canvas only. Newer features are used if they are there.
 (function () {
   "use strict";
-  var PATIENCE = 4000, LOOK = 2000, SLOWEST = 10000, TICK = 100, REDRAW = 1000, DRIFT = 1000, RELOAD_AGAIN = 600000;  // ms
+  var PATIENCE = 4000, LOOK = 2000, SLOWEST = 6000, TICK = 100, REDRAW = 1000, DRIFT = 1000, RELOAD_AGAIN = 600000;  // ms
   var TALL = 0.82;  // of a line's height: the size of the smooth font
   var root = document.documentElement, canvas = document.getElementById("sign"), pen = canvas.getContext("2d");
   var build = root.getAttribute("data-build");
@@ -73,7 +73,7 @@
       try {
         receive(status, body, sent, sentOn);
       } finally {  // signs that were cut off together do not come back together
-        setTimeout(look, Math.min(SLOWEST, failures ? pause : LOOK) * (0.9 + Math.random() * 0.2));
+        setTimeout(look, Math.min(SLOWEST, failures ? pause : LOOK) * (0.8 + Math.random() * 0.2));
       }
     });
   }
