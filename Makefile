@@ -68,7 +68,7 @@ serve: $(VENV)/ready  ## serve with vLLM until Ctrl-C
 gateway: $(VENV)/ready  ## serve with vLLM behind the gateway: REST API and the board's page on port 8080
 	$(PY) -m serve stack --recipe $(RECIPE)
 
-# Broker, model with gateway, simulator. The first that ends, Ctrl-C or SIGTERM ends all three, each by its id. Every start
+# Broker, model with gateway, simulated sensors, simulated sign. The first that ends, Ctrl-C or SIGTERM ends all four, each by its id. Every start
 # has a new yesterday, so the store is new, too.
 park: export PATH := $(PATH):/usr/sbin
 park: export SIGNBOARD_GATEWAY_BROKER := mqtt://127.0.0.1:$(BROKER_PORT)
@@ -77,15 +77,16 @@ park: export SIGNBOARD_GATEWAY_PARKS := parks/try
 park: export SIGNBOARD_GATEWAY_PARK := try
 park: export SIGNBOARD_GATEWAY_LOOK_SECONDS := 5
 park: export SIGNBOARD_GATEWAY_MESSAGE_GAP := 20
-park: mosquitto line  ## a living board: broker, model, gateway and three simulated sensors, a day in 24 minutes, until Ctrl-C
+park: mosquitto line  ## a living board: broker, model, gateway, three simulated sensors and a simulated sign, a day in 24 minutes, until Ctrl-C
 	@mkdir -p runs/park && rm -f runs/park/sensors.db*
 	@printf 'listener $(BROKER_PORT) 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 0\n' > runs/park/mosquitto.conf
 	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; trap 'exit 130' INT TERM; \
 	$(MOSQUITTO) -c runs/park/mosquitto.conf > runs/park/mosquitto.log 2>&1 & \
 	$(PY) -m serve stack --recipe $(RECIPE) & \
 	$(PY) -m sensors simulate try --speed $(SPEED) --history 47h --history-every 1m --wait > runs/park/simulator.log 2>&1 & \
-	echo "the board: http://127.0.0.1:8080/?board=try, logs: runs/park; Ctrl-C stops everything"; \
-	wait -n; echo "one of the three ended: see runs/park"; exit 1
+	$(PY) -m signs simulate --url tcp://127.0.0.1:15000 --picture runs/park/sign.png > runs/park/sign.log 2>&1 & \
+	echo "the board: http://127.0.0.1:8080/?board=try, the sign: runs/park/sign.png, logs: runs/park; Ctrl-C stops everything"; \
+	wait -n; echo "one of the four ended: see runs/park"; exit 1
 
 mosquitto:
 	@PATH=$$PATH:/usr/sbin; command -v $(MOSQUITTO) >/dev/null || { echo "$(MOSQUITTO) is missing. As root: apt-get install mosquitto"; exit 1; }

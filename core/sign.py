@@ -6,6 +6,7 @@ time, wrapped at spaces; a scrolling sign runs the whole message through one lin
 
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from core.errors import SettingError
@@ -58,20 +59,20 @@ class Sign:
 DEFAULT_SIGN = Sign(20, 2)  # two lines of ten full-width characters
 
 
-def wrap(text: str, columns: int) -> list[str]:
-    """Break a text at spaces into lines of at most `columns` cells; a longer word gets its own line."""
+def cells(text: str) -> int:
+    """Width on the sign: full-width characters take two cells."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def wrap(text: str, columns: int, width: Callable[[str], int] = cells) -> list[str]:
+    """Break a text at spaces into lines of at most `columns`, measured by `width`; a longer word gets its own line."""
     lines: list[str] = []
     for word in text.split(" "):
-        if lines and cells(f"{lines[-1]} {word}") <= columns:
+        if lines and width(f"{lines[-1]} {word}") <= columns:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
     return lines
-
-
-def cells(text: str) -> int:
-    """Width on the sign: full-width characters take two cells."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def split_sentences(text: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 import re
 from datetime import date as DateOnly  # noqa: N812 - `date` is a field below
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -58,6 +58,7 @@ class MessageOut(BaseModel):
     lines: int
     season: Season
     elements: list[str] = Field(description="What the model was told is in the park.")
+    ai_generated: Literal[True] = Field(default=True, description="For machines: an AI wrote the text.")
     request_id: str
 
     @classmethod

@@ -1,7 +1,7 @@
 """The gateway's routes. Each is a few lines: the work is in writer.py, boards.py, passthrough.py and middleware.py."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +30,14 @@ from gateway.middleware import GatewayMiddleware, Rates, request_id
 from gateway.overload import Breaker, Queue
 from gateway.parks import Parks, today_in
 from gateway.passthrough import Passthrough
+from gateway.picture_routes import Drawer, add_picture_routes
 from gateway.problems import KINDS, ProblemError, documented, problem_of
+from gateway.publish import publishing
 from gateway.sensor_routes import add_sensor_routes
 from gateway.sensors import running_station
 from gateway.settings import WATCHERS, GatewaySettings
+from gateway.sign_routes import add_sign_routes
+from gateway.signs import running_signs
 from gateway.writer import Asked, Health, Writer, new_client, ping
 
 PAGE = Path(__file__).parent / "page"
@@ -45,6 +49,8 @@ WRITING = ("bad_reading", "bad_park", "too_many_boards", "no_message", "model_do
 
 def create_app(settings: GatewaySettings) -> FastAPI:
     """Return the gateway as an ASGI app."""
+    if not settings.ai_mark:
+        LOG.warning("no sign says that an AI writes its text: say so elsewhere, where the law asks for it")
     metrics, rates = Metrics(), Rates(settings.rate_limit)
     parks = Parks(settings.parks, settings.park, settings.parsed_sign, settings.timezone)
     boards = Boards(settings.parsed_sign, settings.max_age, settings.boards, ai_mark=settings.ai_mark)
@@ -61,8 +67,11 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     for kind in (SignboardError, ProblemError, TooManyBoards, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
     _add_messages(app, settings, parks)
+    players = [_scope(KeyScope.BOARD, KeyScope.SIGN), Depends(_known_query)]
+    add_picture_routes(app, Drawer(settings, boards), players)
     _add_boards(app, boards)
     add_sensor_routes(app, API, [_scope(KeyScope.SENSORS), Depends(_known_query)])
+    add_sign_routes(app, API)
     _add_passthrough(app)
     _add_page(app, metrics)
     return app
@@ -85,7 +94,11 @@ def _lifespan(settings: GatewaySettings, parks: Parks, boards: Boards, metrics: 
         metrics.gauge("signboard_watchers", "Open event streams.", lambda: boards.watchers)
         tasks = [asyncio.create_task(_blank_stale(boards))]
         try:
-            async with running_station(settings, parks.sensors(), metrics) as station:
+            async with (
+                publishing(settings, boards, metrics),
+                running_signs(parks.signs(), boards, metrics) as app.state.signs,
+                running_station(settings, parks.sensors(), metrics) as station,
+            ):
                 app.state.station = station
                 if station:
                     follower = Follower(settings, parks.all(), station, app.state.writer, boards, metrics)
@@ -118,20 +131,28 @@ def _middleware(settings: GatewaySettings, metrics: Metrics, rates: Rates) -> li
     return stack
 
 
-def _scope(scope: KeyScope) -> Any:
+def _scope(*scopes: KeyScope) -> Any:
+    """Return the dependency of a route that each of these scopes opens."""
+
     def check(request: Request) -> None:
         key: Key = request.state.key
-        if scope not in key.scopes:
-            raise ProblemError("no_scope", f"This address needs the scope {scope}.")
+        if key.scopes.isdisjoint(scopes):
+            raise ProblemError("no_scope", f"This address needs the scope {' or '.join(scopes)}.")
 
     return Depends(check)
 
 
 def _known_query(request: Request) -> None:
     """Reject a query parameter that the route does not know: it would be ignored, and a typo never noticed."""
-    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    known = {parameter.alias for parameter in _query_of(request.scope["route"].dependant)}
     if unknown := set(request.query_params) - known:
         raise ProblemError("bad_input", f"Unknown query parameters: {', '.join(sorted(unknown))}.")
+
+
+def _query_of(dependant: Any) -> Iterator[Any]:
+    yield from dependant.query_params
+    for needed in dependant.dependencies:
+        yield from _query_of(needed)
 
 
 BOARD, OPENAI = [_scope(KeyScope.BOARD)], [_scope(KeyScope.OPENAI)]

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
@@ -31,6 +32,7 @@ class Shown(BaseModel):
     written_at: datetime
     tries: int
     generation_time: float
+    ai_generated: Literal[True] = True  # for machines; people read the AI mark
 
 
 class BoardView(BaseModel):
@@ -45,7 +47,13 @@ class BoardView(BaseModel):
     columns: int
     lines: int  # 0 scrolls
     ai_mark: bool
+    timezone: str | None  # of the park that the last message was written for; null: there was none
     no_reading: NoReading | None  # why the park's sensors give no reading now; null: they do, or there are none
+
+    @property
+    def sign(self) -> Sign:
+        """The sign that its pages are laid out for, in cells."""
+        return Sign(self.columns, self.lines)
 
 
 class TooManyBoards(Exception):
@@ -81,7 +89,7 @@ class Board:
     blank_at: datetime | None = None
     stale_at: float = 0.0  # monotonic seconds
     displayed: int = 0  # number of the reading behind the message
-    sign: Sign | None = None  # of the park that the message was written for
+    park: Park | None = None  # the one that the message was written for
     no_reading: NoReading | None = None
     history: deque[Shown] = field(default_factory=lambda: deque(maxlen=HISTORY))
 
@@ -171,7 +179,7 @@ class Boards:
         )
         state.history.appendleft(state.shown)
         state.displayed = ticket.number
-        state.sign = ticket.park.sign
+        state.park = ticket.park
         state.shown_at = at
         state.blank_at = blank_at
         state.stale_at = stale_at
@@ -221,7 +229,7 @@ class Boards:
     def _view(self, state: Board) -> BoardView:
         left = self._seconds_left(state)
         shown = state.shown if left > 0 else None
-        sign = state.sign or self._sign
+        sign = state.park.sign if state.park else self._sign
         return BoardView(
             board=state.id,
             message=shown,
@@ -232,6 +240,7 @@ class Boards:
             columns=sign.columns,
             lines=sign.lines,
             ai_mark=self._ai_mark,
+            timezone=state.park.timezone if state.park else None,
             no_reading=state.no_reading,
         )
 

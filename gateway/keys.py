@@ -18,6 +18,7 @@ class KeyScope(StrEnum):
     BOARD = "board"  # messages, boards, events, metrics, the page
     OPENAI = "openai"  # /v1/chat/completions and /v1/models
     SENSORS = "sensors"  # what sensors and their platforms send
+    SIGN = "sign"  # boards as dots and pictures: all that a player needs, and it can change nothing
 
 
 @dataclass(frozen=True, slots=True)

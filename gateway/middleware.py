@@ -20,9 +20,11 @@ from gateway.problems import ProblemError
 from gateway.settings import LOOPBACK, GatewaySettings
 
 DOCS = ("/docs", "/openapi.json", "/static-offline-docs")
-OK = 200
-LOOKS = re.compile(r"/|/page/[^/]+|/boards/[^/]+(/history)?")
-FREE = ("/health",)  # the only address without a key: load balancers have none
+QUIET = (200, 304)  # a look that went well
+LOOKS = re.compile(r"/|/page/[^/]+|/boards/[^/]+(/history|/frames|/signs)?|/sign/[^/]+")
+# The only addresses without a key: load balancers have none, and a player cannot answer a browser's question for one.
+# The kiosk page's files hold nothing of a board; what they ask for needs the key.
+FREE = re.compile(r"/health|/sign/[^/]+")
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -32,6 +34,8 @@ SECURITY = {
     "content-security-policy": "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "cache-control": "no-store",
 }
+# Players show web pages in frames of their own pages. The kiosk page has nothing to click on.
+KIOSK_POLICY = SECURITY["content-security-policy"].replace("frame-ancestors 'none'", "frame-ancestors *")
 # Swagger UI starts with an inline script and loads its icons from data: URLs.
 DOCS_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
@@ -69,7 +73,7 @@ class GatewayMiddleware:
             key = self._key(scope["path"], headers)
             exchange.key = key.name
             scope.setdefault("state", {})["key"] = key
-            if scope["path"] not in FREE and not _is_look(scope):
+            if not FREE.fullmatch(scope["path"]) and not _is_look(scope):
                 self._rates.hit(key)
             await self._app(scope, _limited(receive, headers, self._body_limit, self._deadline), exchange.send)
         except ProblemError as error:
@@ -93,11 +97,13 @@ class GatewayMiddleware:
             if re.sub(r":\d*$", "", headers.get(b"host", "")).strip("[]") not in LOOPBACK:
                 raise ProblemError("wrong_host", "Without keys the gateway accepts only loopback's host names.")
             return OPEN
-        if path in FREE:
+        if FREE.fullmatch(path):
             return OPEN
         key = find_key(self._keys, headers.get(b"authorization", ""))
         if key is None:
-            raise ProblemError("no_key", headers={"WWW-Authenticate": 'Basic realm="Signboard", charset="UTF-8"'})
+            # A browser asks its user for Basic's password. The kiosk page, which sends its key itself, has none to ask.
+            scheme = "Bearer" if path.endswith("/frames") else "Basic"
+            raise ProblemError("no_key", headers={"WWW-Authenticate": f'{scheme} realm="Signboard", charset="UTF-8"'})
         if path.startswith(DOCS) and KeyScope.BOARD not in key.scopes:
             raise ProblemError("no_scope", f"This address needs the scope {KeyScope.BOARD}.")
         return key
@@ -154,6 +160,12 @@ class Exchange:
             extra = SECURITY | {"x-request-id": self.id}
             if self._scope["path"].startswith("/docs"):
                 extra["content-security-policy"] = DOCS_POLICY
+            elif self._scope["path"].startswith("/sign/"):
+                extra["content-security-policy"] = KIOSK_POLICY
+                extra["cross-origin-resource-policy"] = (
+                    "cross-origin"  # start.html, on the player's disk, looks for the icon
+                )
+                del extra["x-frame-options"]
             present = {name.lower() for name, _ in message["headers"]}
             message["headers"] = [
                 *message["headers"],
@@ -166,7 +178,7 @@ class Exchange:
         seconds = time.perf_counter() - self._begin
         route = getattr(self._scope.get("route"), "path", "none")
         metrics.answered(route, self.status, seconds)
-        if self.status == OK and (self._scope["path"] in FREE or _is_look(self._scope)):
+        if self.status in QUIET and (FREE.fullmatch(self._scope["path"]) or _is_look(self._scope)):
             return  # several a second with some tabs open: they would fill the disk and say nothing
         LOG.info(
             "request",

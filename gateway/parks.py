@@ -14,6 +14,7 @@ from core.park import ALL_YEAR, Element, Park
 from core.sign import Sign
 from gateway.settings import NAME, known_timezone
 from sensors.park_sensors import ParkSensors, SensorsFile, check_ids, read_park_sensors
+from signs.park_signs import ParkSign, check_signs, read_park_signs
 
 Month = Annotated[int, Field(ge=1, le=12, strict=True)]
 FILE = re.compile(rf"{NAME}\.yaml")  # requests name parks by it
@@ -44,6 +45,7 @@ class ParkFile(BaseModel):
     sign: str | None = None  # None: the gateway's
     timezone: str | None = None  # None: the gateway's
     sensors: SensorsFile | None = None  # read_park_sensors() reads it; here it is only a known key
+    signs: list[Any] | None = None  # read_park_signs() reads it
 
     @field_validator("sign")
     @classmethod
@@ -79,6 +81,8 @@ class Parks:
         read = {path.stem: read_park_sensors(path, timezone) for path in files}
         self._sensors = {name: found for name, found in read.items() if found}
         check_ids(self._sensors)
+        self._signs = [found for path in files for found in read_park_signs(path, sign, timezone)]
+        check_signs(self._signs)
         if default not in self._parks:
             raise ParkError(
                 f"{folder / default}.yaml is missing.",
@@ -102,6 +106,10 @@ class Parks:
     def sensors(self) -> dict[str, ParkSensors]:
         """Return the sensors of every park that has some."""
         return dict(self._sensors)
+
+    def signs(self) -> list[ParkSign]:
+        """Return the signs of every park."""
+        return list(self._signs)
 
 
 def today_in(park: Park) -> date:

@@ -1,6 +1,7 @@
 """The gateway's settings: environment or `.env`, prefix SIGNBOARD_GATEWAY_ (except SIGNBOARD_SIGN)."""
 
 import os
+import re
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -12,6 +13,7 @@ from core.errors import SettingError
 from core.problem import Words
 from core.sign import Sign
 from gateway.keys import Key, parse_keys
+from gateway.look import Look, parse_colour, parse_night
 from sensors.mqtt import Broker
 from sensors.settings import PREFIX, SensorSettings
 
@@ -67,6 +69,14 @@ class GatewaySettings(SensorSettings):
     boards: int = Field(default=1000, ge=1)  # boards to remember
     ai_mark: bool = True  # the page says that an AI wrote the message
 
+    kiosk_colour: str = "ffb000"  # of lit dots on the kiosk page and in pictures: red, green, blue in hex
+    kiosk_brightness: int = Field(default=100, ge=0, le=100)  # percent, by day
+    kiosk_night: str = ""  # 22:00-06:00 in the park's time zone; empty: there is none
+    kiosk_night_brightness: int = Field(default=30, ge=0, le=100)  # percent; 0: the sign is off at night
+
+    publish: str = ""  # the boards' topics at the broker begin with it, such as signboard; empty: nothing is published
+    publish_discovery: str = "homeassistant"  # where Home Assistant looks for devices; empty: it is told of none
+
     broker_client_id: str = Field(default="signboard", min_length=1, max_length=64)  # two gateways must differ
     look_seconds: float = Field(default=60, gt=0)  # between two comparisons of a park's yesterday and today
     message_gap: float = Field(default=600, ge=0)  # seconds between two messages that readings cause on one board
@@ -96,6 +106,33 @@ class GatewaySettings(SensorSettings):
         if url:
             Broker.at(url)
         return url
+
+    @field_validator("kiosk_colour")
+    @classmethod
+    def _colour(cls, text: str) -> str:
+        parse_colour(text)
+        return text
+
+    @field_validator("kiosk_night")
+    @classmethod
+    def _night(cls, text: str) -> str:
+        if text:
+            parse_night(text)
+        return text
+
+    @field_validator("publish", "publish_discovery")
+    @classmethod
+    def _topic(cls, text: str) -> str:
+        if text and not re.fullmatch(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*", text):
+            raise ValueError("write levels of letters, digits, - and _, such as signboard or city/signboard")
+        return text
+
+    @property
+    def look(self) -> Look:
+        """The colour and brightness of signs that draw pictures."""
+        return Look(
+            parse_colour(self.kiosk_colour), self.kiosk_brightness, self.kiosk_night, self.kiosk_night_brightness
+        )
 
     @property
     def parsed_broker(self) -> Broker | None:
@@ -134,6 +171,10 @@ def read_gateway_settings(**given: Any) -> GatewaySettings:
         raise SettingError(
             f"The gateway's settings cannot be used: {wrong}.", "Compare .env with .env.example."
         ) from error
+    if settings.publish and not settings.broker:
+        raise SettingError(
+            "SIGNBOARD_GATEWAY_PUBLISH needs a broker.", "Set SIGNBOARD_GATEWAY_BROKER, such as mqtt://10.0.0.5:1883."
+        )
     if not keys and settings.host not in LOOPBACK:
         raise SettingError(
             f"The gateway would listen on {settings.host} without a key.",

@@ -22,9 +22,10 @@ ALLOWED: dict[str, set[str]] = {
     "merge": {"core", "pipeline", "data", "training"},
     "clients": {"core"},
     "sensors": {"core"},
-    "gateway": {"core", "clients", "sensors"},
+    "signs": {"core"},
+    "gateway": {"core", "clients", "sensors", "signs"},
     "serve": {"core", "pipeline", "clients", "gateway"},
-    "evaluation": {"core", "pipeline", "data", "training", "merge", "clients", "sensors", "gateway", "serve"},
+    "evaluation": {"core", "pipeline", "data", "training", "merge", "clients", "sensors", "signs", "gateway", "serve"},
 }
 # Where a room stands in the picture, from left to right; the others stand in the middle.
 COLUMNS = {

@@ -4,6 +4,7 @@
 // tab would never load. Conveniences of newer engines are used if they are there; the board does not depend on them.
 import { showSensors } from "./sensors.js";
 import { Sign } from "./sign.js";
+import { showSigns } from "./signs.js";
 import { TEXTS } from "./texts.js";
 
 const BOARD = new URLSearchParams(location.search).get("board") || "main";
@@ -12,7 +13,7 @@ const BOARD = new URLSearchParams(location.search).get("board") || "main";
 const HOME = location.origin + location.pathname.replace(/[^/]*$/, "");
 const $ = (id) => document.getElementById(id);
 const board = new Sign($("board")), trial = new Sign($("trial"));
-const PATIENCE = 4000, LOOK = 2000, HEALTH = 5000, SENSORS = 60000;  // ms: to wait for an answer; between looks at the board, the model, the sensors
+const PATIENCE = 4000, LOOK = 2000, HEALTH = 5000, SIGNS = 5000, SENSORS = 60000;  // ms: to wait for an answer; between looks at the board, the model, the signs, the sensors
 let language = remembered("language") || ((navigator.language || "ko").startsWith("ko") ? "ko" : "en");
 let state = "connecting", view = null, newest = 0;
 const text = (key) => TEXTS[language][key];
@@ -127,6 +128,10 @@ async function lookAtSensors() {
   $("sensors-section").hidden = !await showSensors($("sensors"), BOARD, ask, text);
 }
 
+async function lookAtSigns() {
+  $("signs-section").hidden = !await showSigns($("signs"), BOARD, ask, text);
+}
+
 async function lookAtModel() {
   const answer = await ask("health");
   showState(!answer ? "lost" : answer.ok ? "ready" : "down");
@@ -165,6 +170,7 @@ $("language").addEventListener("click", () => {
   speak();
   showHistory();
   lookAtSensors();
+  lookAtSigns();
 });
 speak();
 offerParks();
@@ -172,3 +178,4 @@ setInterval(blankIfStale, 1000);
 repeat(look, LOOK);
 repeat(lookAtModel, HEALTH);
 repeat(lookAtSensors, SENSORS);
+repeat(lookAtSigns, SIGNS);

@@ -522,7 +522,7 @@ def locked(*scopes: KeyScope) -> tuple[str, str]:
     return new_key("park", list(scopes))
 
 
-def test_without_a_key_nothing_opens_but_health() -> None:
+def test_without_a_key_only_health_and_the_kiosk_page_open() -> None:
     secret, line = locked(KeyScope.BOARD)
     with scripted(saying(GOOD)) as model, running_gateway(model.url, keys=line) as client:
         paths = set(create_app(GatewaySettings()).openapi()["paths"]) - {"/health"}
@@ -532,8 +532,10 @@ def test_without_a_key_nothing_opens_but_health() -> None:
             for method in ("GET", "POST", "PUT", "OPTIONS"):
                 answer = client.request(method, path.replace("{board}", "main"))
                 problem(answer, "no_key")
-                assert "Basic" in answer.headers["www-authenticate"]
-        assert client.get("/health").status_code == 200
+                asks = "Bearer" if path.endswith("/frames") else "Basic"  # a player has nobody to type a password
+                assert asks in answer.headers["www-authenticate"]
+        for path in ("/health", "/sign/main", "/sign/worker.js", "/sign/start.html"):
+            assert client.get(path).status_code == 200
         wrong = {"authorization": f"Bearer {secret[:-1]}x"}
         problem(client.get("/boards/main", headers=wrong), "no_key")
         assert len(model.requests) == 1, "health alone asked the model"

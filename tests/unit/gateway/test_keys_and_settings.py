@@ -6,8 +6,9 @@ import pytest
 
 from core.errors import SettingError
 from core.problem import Words
+from gateway.app import create_app
 from gateway.keys import KeyScope, find_key, new_key, parse_keys
-from gateway.settings import read_gateway_settings
+from gateway.settings import GatewaySettings, read_gateway_settings
 
 
 def locked(*scopes: KeyScope) -> tuple[str, str]:
@@ -79,3 +80,18 @@ def test_a_brokers_address_and_password_are_read_and_never_printed(
         with pytest.raises(SettingError, match="not a broker's address") as caught:
             read_gateway_settings()
         assert "secret" not in caught.value.what
+
+
+def test_boards_are_published_only_with_a_broker() -> None:
+    with pytest.raises(SettingError, match="needs a broker"):
+        read_gateway_settings(publish="signboard")
+    assert read_gateway_settings(publish="city/signboard", broker="mqtt://127.0.0.1").publish == "city/signboard"
+    with pytest.raises(SettingError, match="PUBLISH"):
+        read_gateway_settings(publish="signboard/#", broker="mqtt://127.0.0.1")
+
+
+def test_a_gateway_without_the_ai_mark_warns(caplog: pytest.LogCaptureFixture) -> None:
+    create_app(GatewaySettings(ai_mark=True))
+    assert not caplog.records
+    create_app(GatewaySettings(ai_mark=False))
+    assert "AI" in caplog.text

@@ -1,0 +1,195 @@
+"""Drive a DABIT (DIBD, LMD) controller by its ASCII protocol, with messages in its RAM only.
+
+In: pages of lines. Out: confirmed commands. docs/signs.md says what is known of the protocol, from where, and what is
+not. The controller draws with its own fonts of 8×16 and 16×16 dots, and lets text flow from line to line; so each line
+is filled up with spaces to the sign's width, as other programs for it do.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from core.sign import cells
+from signs import dabit_frame as frames
+from signs.errors import NotDrawable, SignError, SignRefused
+from signs.layout import Page, paginate
+from signs.line import Line
+
+CELL, ROW = 8, 16  # dots of the controller's fonts
+# Seconds for which a message is held → its code in the attribute S. Below a minute a code is half a second.
+HOLDS = {120.0: 90, 180.0: 91, 300.0: 92, 600.0: 93, 1800.0: 94, 3600.0: 95, 10800.0: 96, 18000.0: 97, 32400.0: 98}
+SHORT_HOLD = 40.0  # seconds, the longest of the short ones
+SPEED = "20"  # the controller's default; it matters for effects only, and we use none
+NO_HOLD = 0.5  # seconds; for less it is not worth showing
+
+
+class Encoding(StrEnum):
+    """How text is sent."""
+
+    EUC_KR = "euc-kr"  # KS X 1001 only: what the controller's Korean fonts have
+    CP949 = "cp949"  # all Hangul, for controllers whose fonts have them
+    UTF_8 = "utf-8"
+
+
+class Blank(StrEnum):
+    """How the screen is emptied."""
+
+    SPACE = "space"  # a message of one space
+    SCREEN_OFF = "screen-off"  # the special command, from firmware 7.5 on
+
+
+@dataclass(frozen=True, slots=True)
+class DabitSettings:
+    """One sign on a line."""
+
+    columns: int  # cells of 8 dots
+    rows: int  # lines of 16 dots
+    address: str = "0"
+    check: bool = True  # check characters
+    encoding: Encoding = Encoding.EUC_KR
+    colour: int | None = None  # 1-7; None: the controller's, yellow
+    brightness: int | None = None  # percent; None: as the controller is set
+    blank: Blank = Blank.SPACE
+    timer: float | None = None  # seconds after which the controller takes a message away by itself; None: never
+    patience: float = 3.0  # seconds for an answer
+
+
+def hold(seconds: float) -> tuple[str, float]:
+    """Return the code of the longest time within these seconds for which it holds a message, and that time."""
+    long = max((time for time in HOLDS if time <= seconds), default=None)
+    if long is not None:
+        return f"{HOLDS[long]:02}", long
+    halves = int(min(seconds, SHORT_HOLD) * 2)
+    return f"{halves:02}", halves / 2
+
+
+class Dabit:
+    """A sign with a DABIT controller.
+
+    Args:
+        line: leads to it, perhaps to others too.
+        settings: how it is set up.
+    """
+
+    def __init__(self, line: Line, settings: DabitSettings) -> None:
+        self._line = line
+        self._settings = settings
+        self._bright = settings.brightness is None  # whether it has the brightness that it should have
+
+    def with_timer(self, seconds: float) -> "Dabit":
+        """Return a driver of the same sign that uses the controller's timer."""
+        return Dabit(self._line, replace(self._settings, timer=seconds))
+
+    def pages(self, text: str) -> list[Page]:
+        """Lay a text out in the controller's cells.
+
+        Raises:
+            NotDrawable: a word is wider than the sign, or the protocol or the encoding has no place for a character.
+        """
+        if "/" in text or "!]" in text:
+            raise NotDrawable(
+                f"{text!r} has / or !], which are commands to a DABIT sign.", "The protocol has no way to send them."
+            )
+        self._encoded(text)
+        return paginate(text, self._settings.columns, self._settings.rows, cells, "cells")
+
+    async def show(self, page: Page, left: float) -> float | None:
+        """Show a page from the controller's RAM.
+
+        Raises:
+            NotDrawable: a character cannot be encoded.
+            SignError: it is not confirmed.
+        """
+        attributes, held = self._attributes(left)
+        if held is not None and held < NO_HOLD:
+            await self.blank()
+            return None
+        await self._set_brightness()
+        columns = self._settings.columns
+        *full, last = page
+        text = "".join(line + " " * (columns - cells(line)) for line in full) + last
+        await self._tell(frames.REAL_TIME, attributes.encode() + self._encoded(text))
+        if self._settings.blank is Blank.SCREEN_OFF:
+            await self._tell(frames.SCREEN, b"1")
+        return held
+
+    async def blank(self) -> None:
+        """Empty the screen.
+
+        Raises:
+            SignError: it is not confirmed.
+        """
+        await self._tell(frames.REAL_TIME, b" ")
+        if self._settings.blank is Blank.SCREEN_OFF:
+            await self._tell(frames.SCREEN, b"0")
+
+    async def status(self) -> str:
+        """Return the controller's firmware; those before 7.5 do not know the question.
+
+        Raises:
+            SignError: there is no answer, or it does not know.
+        """
+        answer = await self._ask(frames.FIRMWARE, b"")
+        if answer.failed:
+            raise SignRefused("The sign does not say its firmware.", "Before 7.5 it cannot; messages may still work.")
+        return f"firmware {answer.said.strip()}"
+
+    @property
+    def lost(self) -> bool:
+        """Whether the other end hung up since the last answer."""
+        return self._line.lost
+
+    async def close(self) -> None:
+        """Leave the line."""
+        await self._line.close()
+
+    def _attributes(self, left: float) -> tuple[str, float | None]:
+        colour = f"/C{self._settings.colour}" if self._settings.colour else ""
+        if self._settings.timer is None:
+            return colour, None
+        # The controller counts from when the command arrives, which may be as late as we wait for its answer.
+        code, held = hold(max(0.0, min(self._settings.timer, left - self._settings.patience)))
+        return f"/D0101/S{SPEED}{code}{colour}", held  # shown once, for that long, on a cleared screen
+
+    async def _set_brightness(self) -> None:
+        """Set it once, and again after the line was lost: the controller may have started anew."""
+        if self._settings.brightness is not None and (not self._bright or self._line.lost):
+            await self._tell(frames.BRIGHTNESS, b"%02d" % min(99, self._settings.brightness))
+            self._bright = True
+
+    async def _tell(self, kind: str, data: bytes) -> None:
+        if not (answer := await self._ask(kind, data)).done:
+            raise SignRefused(
+                f"The sign at {self._line.url} answered {answer.said!r} instead of done.",
+                "A special command needs firmware 7.5; else see the controller's manual.",
+            )
+
+    async def _ask(self, kind: str, data: bytes) -> frames.Answer:
+        settings = self._settings
+        sent = frames.command(settings.address, kind, data, check=settings.check)
+
+        def find(received: bytes) -> frames.Answer | None:
+            frame = frames.find_answer(received)
+            return frames.read_answer(frame, kind, check=settings.check) if frame else None
+
+        try:
+            return await self._line.ask(sent, find, settings.patience)
+        except SignError:
+            self._bright = settings.brightness is None  # it may have started anew
+            raise
+
+    def _encoded(self, text: str) -> bytes:
+        encoding = self._settings.encoding
+        try:
+            single = [char.encode(encoding) for char in text]
+        except UnicodeEncodeError as error:
+            raise _lacking(error.object, encoding) from error
+        # Python's euc-kr writes Hangul that KS X 1001 lacks as eight bytes of single letters; signs show the letters.
+        if encoding is not Encoding.UTF_8 and any(len(code) > 2 for code in single):
+            raise _lacking(next(char for char, code in zip(text, single, strict=True) if len(code) > 2), encoding)
+        return b"".join(single)
+
+
+def _lacking(char: str, encoding: Encoding) -> NotDrawable:
+    return NotDrawable(
+        f"{char!r} is not in {encoding}.", "If the sign's fonts have it, set its `encoding` to cp949 or utf-8."
+    )
