@@ -3,9 +3,11 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -309,8 +311,12 @@ def test_the_command_line_simulates_a_sign_and_keeps_its_picture(tmp_path: Path,
             assert done.returncode == 0, done.stderr
             assert eventually(lambda: "(blank)" in log.read_text().rpartition("시험")[2])
             assert picture.read_bytes() == empty
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 130
+            with (
+                socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) if kind == "tcp" else nullcontext()
+            ):
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(10) == 130
         finally:
             process.kill()
     assert "shows: 전광판 시험 1234." in log.read_text()
+    assert "Traceback" not in log.read_text()
