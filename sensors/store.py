@@ -196,6 +196,22 @@ class SensorStore:
             row = connection.execute(query).first()
         return _checked(row) if row else None
 
+    def last_good(self, sensor: str, count: int) -> list[float]:
+        """Return the values of a sensor's last good observations, the oldest first.
+
+        Raises:
+            SensorStoreError: it could not be read.
+        """
+        table = OBSERVATIONS.c
+        query = (
+            select(table.value)
+            .where(table.sensor == sensor, table.flag == Flag.GOOD)
+            .order_by(table.measured_at.desc())
+            .limit(count)
+        )
+        with self._guarded("read"), self._engine.connect() as connection:
+            return list(connection.scalars(query))[::-1]
+
     def sensors(self) -> list[str]:
         """Return the names of all sensors that have observations.
 
