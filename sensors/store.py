@@ -4,10 +4,11 @@ In: a URL and `Checked` observations. Out: the same, by sensor and time. Opening
 
 What `add` and `add_many` return is on the disk: SQLite runs with a write-ahead log and synchronous=FULL, so a commit
 waits for the disk, and a power cut loses at most what nobody was told of. (NORMAL would be faster and may lose the last
-commits.) One transaction for many observations keeps that cheap.
+commits.) One transaction for many observations keeps that cheap. PostgreSQL does so unless synchronous_commit is off.
 """
 
 import math
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -55,6 +56,7 @@ LOCK_SECONDS = 5.0  # how long a write waits for another one
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 DIALECTS = ("sqlite", "postgresql")
+MIGRATION_LOCK = 5307_2026  # any number: of two programs that open a new PostgreSQL database the second one waits
 MIGRATING = Lock()  # alembic's environment is one for the whole process
 
 
@@ -318,9 +320,14 @@ def _checked(row: Row[Any]) -> Checked:
 
 
 def _engine(url: str) -> Engine:
+    url = re.sub(r"^postgres(?:ql)?://", "postgresql+psycopg://", url)  # SQLAlchemy would take psycopg's predecessor
     try:
-        engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS} if url.startswith("sqlite") else {})
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        engine = create_engine(url, **_options(url))
+    except ImportError as error:
+        raise SensorStoreError(
+            f"The database's driver is missing: {error}.", "pip install 'psycopg[binary]'"
+        ) from error
+    except (ArgumentError, NoSuchModuleError) as error:
         raise SensorStoreError(
             f"{url.rpartition('@')[2]!r} is not a usable database URL: {error}.",
             "Use one such as sqlite:///runs/sensors.db.",
@@ -331,6 +338,14 @@ def _engine(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _options(url: str) -> dict[str, Any]:
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": LOCK_SECONDS}}
+    # A database that was restarted is asked again, and one behind a cut network is given up, not waited for.
+    cut = {"connect_timeout": LOCK_SECONDS, "tcp_user_timeout": round(2 * LOCK_SECONDS * 1000)}
+    return {"pool_pre_ping": True, "connect_args": cut if url.startswith("postgresql+psycopg:") else {}}
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
@@ -352,6 +367,8 @@ def _migrate(engine: Engine) -> None:
         if _version(connection) == head:
             return
     with MIGRATING, engine.connect().execution_options(migrates=True) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
