@@ -10,6 +10,7 @@ observation is judged by those before it. `state` does not wait for it, and may 
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -101,6 +102,7 @@ class Station:
         self._resolutions: dict[str, Resolution] = {}  # they outlive the series, which may be dropped at any time
         self._latest: dict[str, Checked | None] = {sensor: store.latest(sensor) for sensor in self.sensors}
         self._arrived = dict(self._latest)
+        self._watchers: list[Callable[[str], None]] = []
         self._rejects: dict[str, Counter[str]] = {sensor: Counter() for sensor in self.sensors}
         self._flags: dict[str, Counter[Flag]] = {sensor: Counter() for sensor in self.sensors}
 
@@ -129,7 +131,22 @@ class Station:
                 self._series.clear()  # it has what the disk has not
                 raise
             self._count(taken)
+        for park in {self._park_of[new.observation.sensor] for one in taken for new in one.new}:
+            for told in tuple(self._watchers):
+                told(park)
         return taken
+
+    @contextmanager
+    def watched(self, told: Callable[[str], None]) -> Iterator[None]:
+        """Within a `with` block, call `told` with a park's name when something new of it is on the disk.
+
+        In the thread that took it: `told` must return at once and raise nothing.
+        """
+        self._watchers.append(told)
+        try:
+            yield
+        finally:
+            self._watchers.remove(told)
 
     def reading(self, park: str, now: datetime) -> Comparison | NoReading:
         """Compare a park's today with its yesterday.
