@@ -40,6 +40,7 @@ from sqlalchemy import (
     delete,
     event,
     func,
+    insert,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -92,6 +93,14 @@ OBSERVATIONS = Table(
     Column("deviation", Double),  # °C from the park's other sensors
     PrimaryKeyConstraint("sensor", "key", name="pk_observations"),
     Index("ix_observations_sensor_measured_at", "sensor", "measured_at"),
+)
+# What a persistent session at a broker is subscribed to: the broker remembers it, and tells nobody.
+SUBSCRIPTIONS = Table(
+    "subscriptions",
+    METADATA,
+    Column("session", String, nullable=False),
+    Column("topic", String, nullable=False),
+    PrimaryKeyConstraint("session", "topic", name="pk_subscriptions"),
 )
 
 REMEDIES = {
@@ -226,6 +235,27 @@ class SensorStore:
             while name := connection.scalar(select(func.min(column)).where(column > (names[-1] if names else ""))):
                 names.append(name)
         return names
+
+    def subscriptions(self, session: str) -> set[str]:
+        """Return the topics that a session at a broker is known to have subscribed to.
+
+        Raises:
+            SensorStoreError: it could not be read.
+        """
+        query = select(SUBSCRIPTIONS.c.topic).where(SUBSCRIPTIONS.c.session == session)
+        with self._guarded("read"), self._engine.connect() as connection:
+            return set(connection.scalars(query))
+
+    def keep_subscriptions(self, session: str, topics: set[str]) -> None:
+        """Replace the topics that a session has subscribed to.
+
+        Raises:
+            SensorStoreError: it could not be written.
+        """
+        with self._guarded("written"), self._engine.begin() as connection:
+            connection.execute(delete(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.session == session))
+            if topics:
+                connection.execute(insert(SUBSCRIPTIONS), [{"session": session, "topic": one} for one in topics])
 
     def prune(self, older_than: datetime) -> int:
         """Delete what was measured before a time; return how many observations that were.

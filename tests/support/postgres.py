@@ -4,6 +4,7 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -58,13 +59,13 @@ class Postgres:
         command = self._command("postgres", "-D", str(self._folder / "data"), *options)
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd=self._folder)
-        assert eventually(self._answers, 30), (self._folder / "log").read_text()
+        assert eventually(self._answers, 120), (self._folder / "log").read_text()
 
     def stop(self) -> None:
         """Stop it at once, as a crash does: clients lose their connections."""
         if self._process:
-            self._process.send_signal(3)  # SIGQUIT: the "immediate" shutdown
-            self._process.wait(30)
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(60)
             self._process = None
 
     def new_database(self) -> str:
