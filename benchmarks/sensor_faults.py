@@ -3,8 +3,8 @@
 Usage: python -m benchmarks.sensor_faults [--seeds 14] [--sensors 50] [--hours 48]
        python -m benchmarks.sensor_faults --series FILE.csv --interval 3600 [--resolution 0.6] [--stuck 60]
 In: simulated weather. Out: a table fault × flags, the shares that tests hold, observations per second from payload to
-disk, bytes of one observation in the store. With `--series`: how a recorded series of one sensor (the file of
-`python -m sensors replay`) is flagged, and with `--stuck` for how long a fault in it is believed.
+disk, bytes of one observation in the store, the process's memory meanwhile. With `--series`: how a recorded series of
+one sensor (the file of `python -m sensors replay`) is flagged, and with `--stuck` for how long a fault is believed.
 """
 
 import argparse
@@ -18,6 +18,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
+
+import psutil
 
 from sensors.observation import Observation
 from sensors.park_sensors import ParkSensors, Sensor
@@ -121,17 +123,20 @@ def _rate_and_size(path: Path, number: int, hours: int) -> str:
     every = _written(groups, start, hours)
     with SensorStore.open(f"sqlite:///{path}") as store:
         station = Station(parks, store)
-        begin = time.perf_counter()
+        begin, memory, process = time.perf_counter(), [], psutil.Process()
         for batch in iter(lambda: list(islice(every, BATCH)), []):
             station.take_many([(one.sensor.adapter, delivery, one.sensor.source) for one, delivery in batch])
+            memory.append(process.memory_info().rss / 1e6)
         seconds = time.perf_counter() - begin
         store.backup(path.with_suffix(".copy"))
     taken = number * (hours * 60 + 1)
     size = path.with_suffix(".copy").stat().st_size / taken
     year = 100 * YEAR * size / 1e9
+    quarters = ", ".join(f"{memory[len(memory) * part // 4 - 1]:.1f}" for part in (1, 2, 3, 4))
     return (
         f"{taken} observations of {number} sensors, payload to disk in batches of {BATCH}: {taken / seconds:.0f}/s\n"
-        f"{size:.0f} bytes each in the store; 100 sensors, one value a minute, one year: {year:.1f} GB"
+        f"{size:.0f} bytes each in the store; 100 sensors, one value a minute, one year: {year:.1f} GB\n"
+        f"memory after a quarter, half, three quarters, all of them: {quarters} MB"
     )
 
 
