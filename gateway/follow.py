@@ -8,6 +8,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -21,9 +22,11 @@ from gateway.writer import Asked, Writer
 from sensors.days import Comparison, NoReading
 from sensors.station import Station
 
+SOONEST = 1.0  # seconds between two looks at a park: its sensors report one after the other
+
 
 class Follower:
-    """Looks at every park's reading, and requests a message where it is due.
+    """Looks at every park's reading, now and then and when something new came, and requests a message where it is due.
 
     Args:
         settings: how often to look, and how often a board may change.
@@ -55,25 +58,42 @@ class Follower:
         self._metrics = metrics
         self._now = now
         self._monotonic = monotonic
+        self._news = {name: asyncio.Event() for name in station.parks}
         self._asked_at: dict[str, float] = {}  # board → when the model last wrote for it, with or without success
 
     async def run(self) -> None:
         """Look for ever, at one park after the other, so that the model is not asked for all at once."""
-        pause = self._settings.look_seconds
-        async with asyncio.TaskGroup() as group:
-            for number, name in enumerate(self._station.parks):
-                group.create_task(self._follow(name, pause * number / len(self._station.parks)))
+        pause, loop = self._settings.look_seconds, asyncio.get_running_loop()
+
+        def told(park: str) -> None:
+            loop.call_soon_threadsafe(self._news[park].set)
+
+        with self._station.watched(told):
+            async with asyncio.TaskGroup() as group:
+                for number, name in enumerate(self._station.parks):
+                    group.create_task(self._follow(name, pause * number / len(self._station.parks)))
 
     async def _follow(self, name: str, delay: float) -> None:
         await asyncio.sleep(delay)
         while True:
+            self._news[name].clear()  # what comes during the look causes the next one
             try:
                 await self.look(name)
             except (SignboardError, TooManyBoards) as error:
                 LOG.warning("no message for the park's reading", extra={"park": name, "why": _reason(error)})
             except Exception:  # a fault at one look must not end the following
                 LOG.exception("unexpected error while following the sensors", extra={"park": name})
-            await asyncio.sleep(self._settings.look_seconds)
+            await self._rest(name)
+
+    async def _rest(self, name: str) -> None:
+        """Wait until it is time to look, or there is a new observation and the board may change."""
+        longest = self._settings.look_seconds
+        asked_at = self._asked_at.get(self._station.parks[name].board)
+        gap = 0.0 if asked_at is None else asked_at + self._settings.message_gap - self._monotonic()
+        quiet = min(longest, max(gap, SOONEST))
+        await asyncio.sleep(quiet)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._news[name].wait(), longest - quiet)
 
     async def look(self, name: str) -> None:
         """Compare a park's yesterday and today; request a message for its board if one is due.

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from clients import SignMessage
 
 BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
-AGES = (1, 2, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600)
+AGES = (0.1, 0.2, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600)
 
 
 class Metrics:

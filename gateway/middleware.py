@@ -22,6 +22,9 @@ from gateway.settings import LOOPBACK, GatewaySettings
 DOCS = ("/docs", "/openapi.json", "/static-offline-docs")
 QUIET = (200, 304)  # a look that went well
 LOOKS = re.compile(r"/|/page/[^/]+|/boards/[^/]+(/history|/frames|/signs)?|/sign/[^/]+")
+# oneM2M servers send no Authorization header, and Mobius drops an address's query: the key is a part of the path. What
+# follows is the receiver's own name, which servers append to an application's address (its poa).
+NOTIFIED = re.compile(r"/sensors/[^/]+/onem2m/([^/]+)(?:/.*)?")
 # The only addresses without a key: load balancers have none, and a player cannot answer a browser's question for one.
 # The kiosk page's files hold nothing of a board; what they ask for needs the key.
 FREE = re.compile(r"/health|/sign/[^/]+")
@@ -99,7 +102,7 @@ class GatewayMiddleware:
             return OPEN
         if FREE.fullmatch(path):
             return OPEN
-        key = find_key(self._keys, headers.get(b"authorization", ""))
+        key = find_key(self._keys, headers.get(b"authorization", "")) or self._key_in(path)
         if key is None:
             # A browser asks its user for Basic's password. The kiosk page, which sends its key itself, has none to ask.
             scheme = "Bearer" if path.endswith("/frames") else "Basic"
@@ -107,6 +110,15 @@ class GatewayMiddleware:
         if path.startswith(DOCS) and KeyScope.BOARD not in key.scopes:
             raise ProblemError("no_scope", f"This address needs the scope {KeyScope.BOARD}.")
         return key
+
+    def _key_in(self, path: str) -> Key | None:
+        """Return the key that a oneM2M notification's address carries.
+
+        Addresses lie in other machines' settings and logs, so a key that opens more than the sensors' counts for none.
+        """
+        told = NOTIFIED.fullmatch(path)
+        key = find_key(self._keys, f"Bearer {told[1]}") if told else None
+        return key if key and key.scopes == {KeyScope.SENSORS} else None
 
 
 def _is_look(scope: Scope) -> bool:
@@ -186,7 +198,7 @@ class Exchange:
                 "request_id": self.id,
                 "key": self.key,
                 "method": self._scope.get("asked", self._scope["method"]),
-                "path": self._scope["path"][:200],
+                "path": re.sub(r"(?<=/onem2m/).+", "…", self._scope["path"][:200]),
                 "status": self.status,
                 "seconds": round(seconds, 4),
             },

@@ -28,6 +28,7 @@ SHOWN = timedelta(hours=48)  # of observations, if nobody says from when
 ONEM2M = "onem2m"  # the adapter that has an address of its own
 BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": {}}}}}
 RECEIVED = {"X-M2M-RSC": "2000"}  # oneM2M's OK
+RETURNED = ("X-M2M-RI", "X-M2M-RVI")  # the sender's id of its notification, and its release of the standard
 
 
 def _only_a_date_and_time(value: Any) -> Any:
@@ -162,13 +163,20 @@ def _add_incoming(app: FastAPI, bring: list[Any]) -> None:
         responses=documented("bad_observation", "bad_input", "not_found", "store_down"),
     )
     async def onem2m(sensor: str, request: Request) -> Response:
-        """Take a oneM2M notification and acknowledge it; a verification request is answered with OK."""
+        """Take a oneM2M notification and acknowledge it; a verification request is answered with OK.
+
+        A server that sends no Authorization header has its key in the address: `/sensors/{sensor}/onem2m/KEY`.
+        """
         taken = await _take(_sensor(request, sensor, onem2m=True), request)
         if taken.request is None:
             raise ProblemError("bad_observation", _told(taken.rejects), {"X-M2M-RSC": "4000"})
-        # The sender's own id comes back, so that it knows which of its notifications this answers.
-        given = request.headers.get("x-m2m-ri")
-        return Response(headers=RECEIVED | ({"X-M2M-RI": given} if given else {}))
+        given = {name: value for name in RETURNED if (value := request.headers.get(name))}
+        return Response(headers=RECEIVED | given)
+
+    # The middleware has read the key. Not in the OpenAPI document, whose tools would have to invent one.
+    app.add_api_route(
+        "/sensors/{sensor}/onem2m/{key:path}", onem2m, methods=["POST"], dependencies=bring, include_in_schema=False
+    )
 
 
 def _add_looks(app: FastAPI, look: list[Any]) -> None:

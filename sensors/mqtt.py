@@ -6,7 +6,8 @@ Two threads, none of them an event loop's: paho's network thread receives, a sec
 transaction and acknowledges it then. So a killed process loses nothing of QoS 1 (the broker delivers it again), and the
 broker's in-flight window bounds what waits here.
 
-The session is persistent: the broker keeps QoS 1 messages while we are away. What it delivers a second time, or
+The session is persistent: the broker keeps QoS 1 messages while we are away. It also keeps subscriptions that the parks
+no longer name; the store knows them, so they are ended. What it delivers a second time, or
 retained, has waited for an unknown time; it counts only if the payload has a time of its own. What it queued and
 delivers for the first time cannot be told from a new message; quality control's `queued` flags that.
 
@@ -17,6 +18,7 @@ import logging
 import queue
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -43,6 +45,8 @@ KEEP_ALIVE = 30  # seconds; a dead connection is noticed after one and a half of
 RECONNECT_SECONDS = (1, 60)  # between attempts: the first pause, doubled up to the last one; for ever
 BATCH = 500  # messages in one transaction
 WAITING = 10_000  # messages of QoS 0, which no window bounds; more are dropped
+SHORT_SECONDS = 10.0  # a connection that lives no longer was cut by the broker …
+TAKEN_OVER = 3  # … and so many in a row mean that another client has our id
 STOP_SECONDS = 5.0  # to write what waits
 
 
@@ -131,7 +135,10 @@ class Subscriber:
         for topic, sensors in self._sensors.items():
             self._matcher[topic] = sensors
         self._waiting: queue.SimpleQueue[_Message | None] = queue.SimpleQueue()
+        self._session = f"{broker.client_id} at {broker.host}:{broker.port}"
         self._connection = 0
+        self._accepted_at: float | None = None
+        self._short = 0  # connections in a row that did not last
         self._stopping = threading.Event()
         self._worker = threading.Thread(target=self._work, name="sensors-store", daemon=True)
         self._client = self._new_client()
@@ -182,6 +189,7 @@ class Subscriber:
         client.on_disconnect = self._disconnected
         client.on_message = self._arrived
         client.on_subscribe = self._subscribed
+        client.on_unsubscribe = self._unsubscribed
         return client
 
     # paho's thread
@@ -193,8 +201,33 @@ class Subscriber:
             LOG.error("the broker refuses us: %s", code)
             return
         LOG.info("connected to the broker", extra={"session": "kept" if flags.session_present else "new"})
+        self._accepted_at = time.monotonic()
         if self._sensors:
             client.subscribe([(topic, 1) for topic in self._sensors])
+        try:
+            self._end_old_ones(client, kept=flags.session_present)
+        except SensorStoreError as error:  # they cost traffic and no truth; the next connection tries again
+            LOG.warning("what we had subscribed to is not known: %s", error)
+
+    def _end_old_ones(self, client: Client, *, kept: bool) -> None:
+        """Unsubscribe from what the parks no longer name, and remember the rest."""
+        wanted, known = set(self._sensors), self._station.store.subscriptions(self._session)
+        old = known - wanted if kept else set()
+        if known != wanted | old:
+            self._station.store.keep_subscriptions(self._session, wanted | old)
+        if old:
+            client.unsubscribe(sorted(old))
+
+    def _unsubscribed(
+        self, _client: Client, _data: Any, _id: int, codes: list[ReasonCode], _more: Properties | None
+    ) -> None:
+        if any(code.is_failure for code in codes):
+            return
+        LOG.info("the broker sends no more of topics that no park names")
+        try:
+            self._station.store.keep_subscriptions(self._session, set(self._sensors))
+        except SensorStoreError as error:
+            LOG.warning("what we have unsubscribed from is not noted: %s", error)
 
     def _disconnected(
         self, _client: Client, _data: Any, _flags: DisconnectFlags, code: ReasonCode, _more: Properties | None
@@ -202,6 +235,25 @@ class Subscriber:
         self._connection += 1  # here: while we connect again, an old acknowledgement must not be sent either
         if code.is_failure:
             LOG.warning("the broker is gone: %s; connecting again", code)
+            self._notice_a_rival()
+
+    def _notice_a_rival(self) -> None:
+        """Say once that another client has our id: each one's connection ends the other's, for ever.
+
+        MQTT 3.1.1 does not say why a connection ends, so it is told by how short connections are.
+        """
+        if self._accepted_at is None:
+            return
+        lasted, self._accepted_at = time.monotonic() - self._accepted_at, None
+        self._short = self._short + 1 if lasted < SHORT_SECONDS else 0
+        if self._short == TAKEN_OVER:
+            LOG.error(
+                "the broker has ended %d connections in a row within %.0f s; if a second gateway has the client id %r, "
+                "give each its own (SIGNBOARD_GATEWAY_BROKER_CLIENT_ID)",
+                TAKEN_OVER,
+                SHORT_SECONDS,
+                self._broker.client_id,
+            )
 
     def _subscribed(
         self, _client: Client, _data: Any, _id: int, codes: list[ReasonCode], _more: Properties | None

@@ -6,7 +6,7 @@ In: the file. Out: `ParkSensors`, or None where the file has no such section. It
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,7 +74,7 @@ class DeviceFile(BaseModel):
     time_field: str | None = Field(default=None, min_length=1)
     unit_field: str | None = Field(default=None, min_length=1)
     interval: Annotated[float, Field(ge=1, le=86400)] = 300  # seconds
-    resolution: Annotated[float, Field(gt=0, le=5)] = 0.1  # °C
+    resolution: Annotated[float, Field(gt=0, le=5)] | None = None  # °C; None: the one that the sensor shows
     spread: Annotated[float, Field(gt=0, le=20)] = 3.0  # °C
     replaces: SensorId | None = None
 
@@ -110,7 +110,9 @@ class DeviceFile(BaseModel):
 
     def sensor(self, timezone: str) -> Sensor:
         """Return the sensor."""
-        rules = Rules(timedelta(seconds=self.interval), self.resolution, self.spread)
+        rules = Rules(timedelta(seconds=self.interval), spread=self.spread)
+        if self.resolution is not None:
+            rules = replace(rules, resolution=self.resolution, told=True)
         return Sensor(self.id, self.adapter, self.topic, self.source(timezone), rules, self.replaces)
 
 

@@ -8,9 +8,9 @@ Nothing is deleted, and only good observations are compared: doubtful and bad di
 """
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise, takewhile
@@ -76,6 +76,7 @@ SENTINELS = frozenset({0.0, -9.0, -17.78, -40.0})
 SENTINEL_SHARE = 1 / 3  # of the allowed step: weather comes to such a value in small steps, a fault jumps to it
 SENTINEL_SPREAD = 1.0  # °C; how far such a value may be from the other sensors
 
+DAY = timedelta(hours=24)
 FUTURE_LIMIT = timedelta(minutes=5)  # a clock may be ahead by this much
 LATE_LIMIT = timedelta(hours=48)  # later than this, no comparison of two days uses it
 CLOCK_LIMIT = timedelta(minutes=15)  # a constant delay of more than this is a wrong clock
@@ -88,7 +89,10 @@ OTHERS_NEEDED = 2
 LONG_DEVIATION = timedelta(minutes=15)  # from here on a sensor must agree for …
 SETTLING_TIME = timedelta(minutes=20)  # … before it counts again; no front takes longer to reach a whole park
 UNCHANGED_LIMIT = timedelta(minutes=180)
-UNCHANGED_LONGEST = timedelta(hours=12)  # day and night always differ by more than one degree
+UNCHANGED_LONGEST = timedelta(hours=15)  # whole °F on a maritime coast stay longer in 0.4 % of a year's hours
+YESTERDAY_AFTER = timedelta(hours=6)  # from here on a value that may stay must also have done so …
+YESTERDAY_MOVED = 3.0  # … a day ago: °C, and two steps of the sensor
+COARSEST = 2.0  # °C; no thermometer rounds more than this
 LEFT_BEHIND_AFTER = timedelta(minutes=20)
 LEFT_BEHIND_BY = 1.0  # °C
 FEWEST_UNCHANGED = 4  # observations; two equal ones with a gap between are a coincidence
@@ -116,21 +120,30 @@ class Rules:
         interval: the longest usual time between two observations.
         resolution: the smallest change that the sensor can report, °C.
         spread: how far the sensor may be from the median of the park's other sensors, °C.
+        told: somebody stated the resolution, so what the sensor shows does not count.
     """
 
     interval: timedelta = timedelta(minutes=5)
     resolution: float = 0.1
     spread: float = 3.0
+    told: bool = False
+
+    def showing(self, resolution: float | None) -> "Rules":
+        """Return the rules of a sensor whose changes show a resolution; None: not known yet."""
+        if self.told or resolution is None or resolution <= self.resolution:
+            return self
+        return replace(self, resolution=min(resolution, COARSEST))
 
     @property
     def unchanged_limit(self) -> timedelta:
-        """How long the value may stay the same: 3 h at 0.1 °C, longer for coarser sensors, 12 h at most."""
+        """How long the value may stay the same: 3 h at 0.1 °C, longer for coarser sensors, 15 h at most."""
         return min(UNCHANGED_LIMIT * max(1.0, self.resolution / 0.1), UNCHANGED_LONGEST)
 
     @property
     def window(self) -> timedelta:
         """How far before a new observation `check` looks."""
-        return 2 * self.unchanged_limit + self.longest_gap
+        limit = self.unchanged_limit
+        return max(2 * limit, DAY + limit if limit > YESTERDAY_AFTER else limit) + self.longest_gap
 
     @property
     def longest_gap(self) -> timedelta:
@@ -359,12 +372,23 @@ def _run_reasons(new: Observation, recent: Sequence[Checked], deviation: float |
         return [Reason.STUCK]
     if new.value == 0 and lasted >= limit * 2 / 3:
         return [Reason.ZERO_RUN]
-    if lasted >= limit:
+    if lasted >= limit or (lasted >= YESTERDAY_AFTER and _moved_yesterday(new, lasted, recent, rules)):
         return [Reason.UNCHANGED]
     start = next((one.deviation for one in reversed(run) if one.deviation is not None), None)
     if deviation is None or start is None or lasted < LEFT_BEHIND_AFTER:
         return []
     return [Reason.LEFT_BEHIND] if abs(deviation - start) > LEFT_BEHIND_BY + rules.resolution else []
+
+
+def _moved_yesterday(new: Observation, lasted: timedelta, recent: Sequence[Checked], rules: Rules) -> bool:
+    """Return whether the value, which stands still since some hours, moved by degrees in these hours of yesterday.
+
+    A coarse sensor may stand still on a dull day, and a dull day mostly follows a dull day.
+    """
+    end = bisect_right(recent, new.measured_at - DAY, key=_measured)
+    first = bisect_left(recent, new.measured_at - DAY - lasted, hi=end, key=_measured)
+    values = [one.observation.value for one in recent[first:end] if one.flag is Flag.GOOD]
+    return bool(values) and max(values) - min(values) > YESTERDAY_MOVED + 2 * rules.resolution
 
 
 def _run(new: Observation, recent: Sequence[Checked], rules: Rules) -> list[Checked]:

@@ -20,7 +20,7 @@ class Series:
 
     Args:
         sensor: its id.
-        rules: what is known of it.
+        rules: what is known of it; they may be replaced, because the sensor shows its resolution only with time.
         store: has all observations.
         now: the arrival of the observation that this is loaded for.
     """

@@ -10,6 +10,7 @@ observation is judged by those before it. `state` does not wait for it, and may 
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -20,12 +21,14 @@ from sensors.days import AROUND, DAY, MAX_AGE, Comparison, Mode, NoReading, read
 from sensors.observation import Observation
 from sensors.park_sensors import ParkSensors, Sensor
 from sensors.quality import NEAR, Checked, Flag, check, is_missing
+from sensors.resolution import Resolution
 from sensors.series import Series
 from sensors.source import Delivery, Source
 from sensors.store import SensorStore
 
 # How far back a comparison looks: to 24 h before the oldest "now"; to yesterday's midnight, also where a day has 25 h.
 LOOK_BACK = {Mode.SAME_TIME: DAY + AROUND + MAX_AGE, Mode.DAY_MAX: 2 * DAY + timedelta(hours=1)}
+LEARNED_FROM = 5000  # good values that show a sensor's resolution after a restart: 3 days at a minute, 17 at five
 Arrival = tuple[str, Delivery, Source]  # the adapter's name, what arrived, the sensor's settings
 
 
@@ -96,8 +99,10 @@ class Station:
         self._writing = Lock()
         self._counting = Lock()  # never held while the disk is waited for
         self._series: dict[str, Series] = {}
+        self._resolutions: dict[str, Resolution] = {}  # they outlive the series, which may be dropped at any time
         self._latest: dict[str, Checked | None] = {sensor: store.latest(sensor) for sensor in self.sensors}
         self._arrived = dict(self._latest)
+        self._watchers: list[Callable[[str], None]] = []
         self._rejects: dict[str, Counter[str]] = {sensor: Counter() for sensor in self.sensors}
         self._flags: dict[str, Counter[Flag]] = {sensor: Counter() for sensor in self.sensors}
 
@@ -126,7 +131,22 @@ class Station:
                 self._series.clear()  # it has what the disk has not
                 raise
             self._count(taken)
+        for park in {self._park_of[new.observation.sensor] for one in taken for new in one.new}:
+            for told in tuple(self._watchers):
+                told(park)
         return taken
+
+    @contextmanager
+    def watched(self, told: Callable[[str], None]) -> Iterator[None]:
+        """Within a `with` block, call `told` with a park's name when something new of it is on the disk.
+
+        In the thread that took it: `told` must return at once and raise nothing.
+        """
+        self._watchers.append(told)
+        try:
+            yield
+        finally:
+            self._watchers.remove(told)
 
     def reading(self, park: str, now: datetime) -> Comparison | NoReading:
         """Compare a park's today with its yesterday.
@@ -169,6 +189,8 @@ class Station:
     def _check(self, new: Observation) -> Checked | None:
         """Flag an observation and remember it; None: its key is known."""
         series = self._of(new.sensor, new.received_at)
+        resolution = self._resolution(new.sensor)
+        series.rules = self.sensors[new.sensor].rules.showing(resolution.shown)
         recent = series.before(new.measured_at)
         if new.key in series:
             return None
@@ -176,7 +198,13 @@ class Station:
         said = (one.for_others(new.measured_at, NEAR) for one in neighbours if one is not series)
         checked = check(new, recent, [one for one in said if one], series.rules)
         series.add(checked)
+        resolution.add(checked)
         return checked
+
+    def _resolution(self, sensor: str) -> Resolution:
+        if sensor not in self._resolutions:
+            self._resolutions[sensor] = Resolution(self.store.last_good(sensor, LEARNED_FROM))
+        return self._resolutions[sensor]
 
     def _of(self, sensor: str, now: datetime) -> Series:
         if sensor not in self._series:

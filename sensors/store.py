@@ -4,10 +4,11 @@ In: a URL and `Checked` observations. Out: the same, by sensor and time. Opening
 
 What `add` and `add_many` return is on the disk: SQLite runs with a write-ahead log and synchronous=FULL, so a commit
 waits for the disk, and a power cut loses at most what nobody was told of. (NORMAL would be faster and may lose the last
-commits.) One transaction for many observations keeps that cheap.
+commits.) One transaction for many observations keeps that cheap. PostgreSQL does so unless synchronous_commit is off.
 """
 
 import math
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -39,6 +40,7 @@ from sqlalchemy import (
     delete,
     event,
     func,
+    insert,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -55,6 +57,7 @@ LOCK_SECONDS = 5.0  # how long a write waits for another one
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 DIALECTS = ("sqlite", "postgresql")
+MIGRATION_LOCK = 5307_2026  # any number: of two programs that open a new PostgreSQL database the second one waits
 MIGRATING = Lock()  # alembic's environment is one for the whole process
 
 
@@ -90,6 +93,14 @@ OBSERVATIONS = Table(
     Column("deviation", Double),  # °C from the park's other sensors
     PrimaryKeyConstraint("sensor", "key", name="pk_observations"),
     Index("ix_observations_sensor_measured_at", "sensor", "measured_at"),
+)
+# What a persistent session at a broker is subscribed to: the broker remembers it, and tells nobody.
+SUBSCRIPTIONS = Table(
+    "subscriptions",
+    METADATA,
+    Column("session", String, nullable=False),
+    Column("topic", String, nullable=False),
+    PrimaryKeyConstraint("session", "topic", name="pk_subscriptions"),
 )
 
 REMEDIES = {
@@ -196,6 +207,22 @@ class SensorStore:
             row = connection.execute(query).first()
         return _checked(row) if row else None
 
+    def last_good(self, sensor: str, count: int) -> list[float]:
+        """Return the values of a sensor's last good observations, the oldest first.
+
+        Raises:
+            SensorStoreError: it could not be read.
+        """
+        table = OBSERVATIONS.c
+        query = (
+            select(table.value)
+            .where(table.sensor == sensor, table.flag == Flag.GOOD)
+            .order_by(table.measured_at.desc())
+            .limit(count)
+        )
+        with self._guarded("read"), self._engine.connect() as connection:
+            return list(connection.scalars(query))[::-1]
+
     def sensors(self) -> list[str]:
         """Return the names of all sensors that have observations.
 
@@ -208,6 +235,27 @@ class SensorStore:
             while name := connection.scalar(select(func.min(column)).where(column > (names[-1] if names else ""))):
                 names.append(name)
         return names
+
+    def subscriptions(self, session: str) -> set[str]:
+        """Return the topics that a session at a broker is known to have subscribed to.
+
+        Raises:
+            SensorStoreError: it could not be read.
+        """
+        query = select(SUBSCRIPTIONS.c.topic).where(SUBSCRIPTIONS.c.session == session)
+        with self._guarded("read"), self._engine.connect() as connection:
+            return set(connection.scalars(query))
+
+    def keep_subscriptions(self, session: str, topics: set[str]) -> None:
+        """Replace the topics that a session has subscribed to.
+
+        Raises:
+            SensorStoreError: it could not be written.
+        """
+        with self._guarded("written"), self._engine.begin() as connection:
+            connection.execute(delete(SUBSCRIPTIONS).where(SUBSCRIPTIONS.c.session == session))
+            if topics:
+                connection.execute(insert(SUBSCRIPTIONS), [{"session": session, "topic": one} for one in topics])
 
     def prune(self, older_than: datetime) -> int:
         """Delete what was measured before a time; return how many observations that were.
@@ -302,9 +350,14 @@ def _checked(row: Row[Any]) -> Checked:
 
 
 def _engine(url: str) -> Engine:
+    url = re.sub(r"^postgres(?:ql)?://", "postgresql+psycopg://", url)  # SQLAlchemy would take psycopg's predecessor
     try:
-        engine = create_engine(url, connect_args={"timeout": LOCK_SECONDS} if url.startswith("sqlite") else {})
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        engine = create_engine(url, **_options(url))
+    except ImportError as error:
+        raise SensorStoreError(
+            f"The database's driver is missing: {error}.", "pip install 'psycopg[binary]'"
+        ) from error
+    except (ArgumentError, NoSuchModuleError) as error:
         raise SensorStoreError(
             f"{url.rpartition('@')[2]!r} is not a usable database URL: {error}.",
             "Use one such as sqlite:///runs/sensors.db.",
@@ -315,6 +368,14 @@ def _engine(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _options(url: str) -> dict[str, Any]:
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": LOCK_SECONDS}}
+    # A database that was restarted is asked again, and one behind a cut network is given up, not waited for.
+    cut = {"connect_timeout": LOCK_SECONDS, "tcp_user_timeout": round(2 * LOCK_SECONDS * 1000)}
+    return {"pool_pre_ping": True, "connect_args": cut if url.startswith("postgresql+psycopg:") else {}}
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
@@ -336,6 +397,8 @@ def _migrate(engine: Engine) -> None:
         if _version(connection) == head:
             return
     with MIGRATING, engine.connect().execution_options(migrates=True) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")

@@ -81,6 +81,7 @@ class Request:
         id_key: how the sender spells the id's name.
         to: the receiver, as the sender calls it.
         origin: the sender.
+        release: the sender's release of the standard; since release 2 it wants it back.
         wrapped: the primitive came inside `m2m:rqp`, so the answer goes inside `m2m:rsp`.
     """
 
@@ -89,6 +90,7 @@ class Request:
     id_key: str = "rqi"
     to: str | None = None
     origin: str | None = None
+    release: str | None = None
     wrapped: bool = False
 
 

@@ -39,10 +39,8 @@ def onem2m(delivery: Delivery, source: Source) -> Iterator[Found | Request]:
 
 def _request(primitive: dict[str, Any], *, verification: bool, wrapped: bool) -> Request:
     id_key = next((key for key in ("rqi", "ri") if texts(primitive, key)), "rqi")
-    ids, to, origin = (texts(primitive, key) for key in (id_key, "to", "fr"))
-    return Request(
-        verification, ids[0] if ids else None, id_key, to[0] if to else None, origin[0] if origin else None, wrapped
-    )
+    told, to, origin, release = (next(iter(texts(primitive, key)), None) for key in (id_key, "to", "fr", "rvi"))
+    return Request(verification, told, id_key, to, origin, release, wrapped)
 
 
 def _instance(notification: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +92,7 @@ def response_topic(request_topic: str) -> str | None:
 
 def acknowledgement(request: Request) -> bytes:
     """Return the body that tells a sender OK, in its own spelling and wrapping."""
-    answer = {"rsc": _OK, request.id_key: request.id, "to": request.origin, "fr": request.to}
+    named = {"to": request.origin, "fr": request.to, "rvi": request.release}
+    answer = {"rsc": _OK, request.id_key: request.id, **named}
     told = {key: value for key, value in answer.items() if value is not None}
     return json.dumps({"m2m:rsp": told} if request.wrapped else told).encode()

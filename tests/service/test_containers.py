@@ -154,6 +154,15 @@ def test_the_other_services_run_existing_commands() -> None:
     assert "python -m evaluation verdict --recipe" in services["merge"]["command"][2]
 
 
+def test_the_gateway_writes_into_a_volume_and_nowhere_else() -> None:
+    gateway = compose_file()["services"]["gateway"]
+    assert gateway["read_only"]
+    written = [mount.split(":") for mount in gateway["volumes"] if not mount.endswith(":ro")]
+    assert written == [["sensor-store", "/var/lib/signboard"]]
+    assert "sensor-store" in compose_file()["volumes"]
+    assert gateway["environment"]["SIGNBOARD_GATEWAY_SENSOR_STORE"] == "sqlite:////var/lib/signboard/sensors.db"
+
+
 def test_every_variable_is_explained() -> None:
     used = set(re.findall(r"\$\{(\w+):-", (ROOT / "docker-compose.yml").read_text()))
     explained = variables((ROOT / ".env.example").read_text())
@@ -163,7 +172,7 @@ def test_every_variable_is_explained() -> None:
         for settings in (ServeSettings, GatewaySettings)
         for name, field in settings.model_fields.items()
     }
-    assert explained == read | {"RECIPE"}
+    assert explained == read | {"RECIPE", "SIGNBOARD_SENSORS_PASSWORD", "SIGNBOARD_BROKER_ADDRESS"}  # compose's own
 
 
 def test_the_example_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

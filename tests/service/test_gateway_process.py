@@ -76,19 +76,24 @@ def test_sigterm_drains_running_requests_and_closes_streams(tmp_path: Path) -> N
 
 def test_the_log_is_json_names_the_request_and_tells_no_secret(tmp_path: Path) -> None:
     secret, line = new_key("park", [KeyScope.BOARD])
+    in_address, other_line = new_key("mobius", [KeyScope.SENSORS])
     log = tmp_path / "log"
     with (
         scripted(saying(GOOD)) as model,
-        gateway_process(model.url, log, SIGNBOARD_GATEWAY_KEYS=line) as (process, url),
+        gateway_process(model.url, log, SIGNBOARD_GATEWAY_KEYS=f"{line} {other_line}") as (process, url),
     ):
         headers = {"authorization": f"Bearer {secret}", "x-request-id": "park-7"}
         assert httpx.post(f"{url}/generate/temperature", json=TEN_TWENTY, headers=headers).status_code == 200
+        for place in ("sensors/lake", "sensor/lake"):  # a typo in the address is logged too
+            assert httpx.post(f"{url}/{place}/onem2m/{in_address}", json={}).status_code in (401, 404)
         process.terminate()
         process.wait(15)
     lines = [json.loads(text) for text in log.read_text().splitlines()]
     (request,) = [entry for entry in lines if entry.get("request_id") == "park-7"]
     assert (request["key"], request["path"], request["status"]) == ("park", "/generate/temperature", 200)
+    assert "/sensors/lake/onem2m/…" in {entry.get("path") for entry in lines}
     assert secret not in log.read_text()
+    assert in_address not in log.read_text()
     assert GOOD not in log.read_text()
 
 

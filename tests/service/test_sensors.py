@@ -58,13 +58,13 @@ def write_park(folder: Path, devices: str = DEVICES) -> Path:
 
 @contextmanager
 def gateway_on_a_broker(
-    folder: Path, answer: Reply | Callable[[Request], Reply], devices: str = DEVICES
+    folder: Path, answer: Reply | Callable[[Request], Reply], devices: str = DEVICES, **more: Any
 ) -> Iterator[tuple[Mosquitto, httpx.Client, Publisher]]:
     """Run a broker, a scripted model and a gateway on both; yield broker, client and a sensor."""
     with (
         mosquitto(folder / "broker") as broker,
         scripted(answer) as model,
-        running_gateway(model.url, **settings(folder, devices, broker=broker.url)) as client,
+        running_gateway(model.url, **settings(folder, devices, broker=broker.url, **more)) as client,
         publisher(broker) as sensor,
     ):
         yield broker, client, sensor
@@ -128,6 +128,14 @@ def test_a_sensor_publishes_and_the_board_follows(tmp_path: Path) -> None:
         metrics = client.get("/metrics").text
         assert 'signboard_observations_total{flag="bad",sensor="lake-1"} 1.0' in metrics
         assert "signboard_measured_to_shown_seconds_count 1.0" in metrics
+
+
+def test_a_new_observation_wakes_the_follower(tmp_path: Path) -> None:
+    with gateway_on_a_broker(tmp_path, right_answer, look_seconds=3600) as (_, client, sensor):
+        assert connected(client)
+        for one in course(10, 16):
+            sensor.send("lake/1", one)
+        assert eventually(lambda: shown(client) == (10, 16), PATIENCE)
 
 
 def test_without_yesterday_the_board_says_so_and_asks_no_model(tmp_path: Path) -> None:

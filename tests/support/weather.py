@@ -19,6 +19,7 @@ from sensors.days import Choice, Comparison, Mode, NoReading, reading
 from sensors.faults import FAULTLESS, Fault
 from sensors.observation import Observation
 from sensors.quality import LEFT_BEHIND_BY, SENTINEL_SPREAD, Checked, Flag, Rules, check, counts_for_others
+from sensors.resolution import Resolution
 from sensors.weather import Air
 
 START = datetime(2026, 3, 9, 15, tzinfo=UTC)  # midnight in Seoul
@@ -171,12 +172,15 @@ class _Board:
     def __init__(self, park: int) -> None:
         self.series: dict[str, list[Checked]] = {f"{park}-{number}": [] for number in range(SENSORS)}
         self.latest: dict[str, Checked] = {}
+        self.resolutions = {sensor: Resolution() for sensor in self.series}
 
     def add(self, new: Observation) -> Checked:
         series = self.series[new.sensor]
-        recent = series[bisect_left(series, new.measured_at - RULES.window, key=_measured) :]
+        rules = RULES.showing(self.resolutions[new.sensor].shown)
+        recent = series[bisect_left(series, new.measured_at - rules.window, key=_measured) :]
         others = [one for sensor, one in self.latest.items() if sensor != new.sensor]
-        checked = check(new, recent, others, RULES)
+        checked = check(new, recent, others, rules)
+        self.resolutions[new.sensor].add(checked)
         insort(series, checked, key=_measured)
         if counts_for_others(checked):
             self.latest[new.sensor] = checked

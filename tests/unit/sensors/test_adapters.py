@@ -445,7 +445,9 @@ def test_what_an_acknowledgement_needs_is_handed_to_the_caller() -> None:
     assert requests == {
         "onem2m_http": Request(),
         "onem2m_mqtt": Request(id="rqi-1", to="mqtt://broker/Ssignboard", origin="/Mobius2"),
-        "onem2m_rqp": Request(id="rqi-2", id_key="ri", to="/Mobius4/Ssignboard", origin="/Mobius4", wrapped=True),
+        "onem2m_rqp": Request(
+            id="rqi-2", id_key="ri", to="/Mobius4/Ssignboard", origin="/Mobius4", release="3", wrapped=True
+        ),
     }
     answers = [json.loads(acknowledgement(request)) for request in requests.values() if request]
     assert answers[0] == {"rsc": 2000}

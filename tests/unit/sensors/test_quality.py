@@ -205,12 +205,26 @@ def test_one_impossible_value_does_not_hide_a_stuck_sensor() -> None:
     assert found[-1].reasons == (Reason.UNCHANGED,)
 
 
-@pytest.mark.parametrize(("resolution", "hours"), [(0.1, 3), (0.25, 7.5), (0.5, 12), (1.0, 12)])
+@pytest.mark.parametrize(("resolution", "hours"), [(0.1, 3), (0.25, 7.5), (0.5, 15), (1.0, 15)])
 def test_a_coarse_sensor_may_stay_the_same_for_longer(resolution: float, hours: float) -> None:
     sensor = Sensor(Rules(interval=minutes(30), resolution=resolution))
     found = sensor.send_all([21.0] * 50, every=30)
     first = next(index for index, one in enumerate(found) if one.flag is not Flag.GOOD)
     assert first / 2 == hours
+
+
+@pytest.mark.parametrize(("moved", "first_doubtful"), [(4.0, 15), (4.5, 6)])
+def test_a_coarse_value_that_stays_for_six_hours_is_doubtful_if_it_moved_yesterday(
+    moved: float, first_doubtful: int
+) -> None:
+    """3 °C and two steps of the sensor are the limit, in the same hours a day before."""
+    sensor = Sensor(Rules(interval=minutes(60), resolution=0.5))
+    for hour in range(24):
+        rise = {0: 0, 1: 0, 2: 2.0, 3: moved}.get(hour, moved - 0.5 * (hour % 2))
+        sensor.send(10 + rise, NOON + minutes(60 * hour))
+    found = sensor.send_all([10 + moved + 0.5] * 18, NOON + minutes(60 * 24), every=60)
+    assert next(hour for hour, one in enumerate(found) if one.flag is not Flag.GOOD) == first_doubtful
+    assert found[first_doubtful].reasons == (Reason.UNCHANGED,)
 
 
 def test_exactly_zero_is_bad_after_two_hours() -> None:

@@ -129,6 +129,19 @@ def test_a_late_observation_is_judged_by_its_neighbours_in_time(station: Station
     assert right.flag is Flag.DOUBTFUL, "its place is taken by nothing but the wrong one"
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_sensor_that_rounds_to_whole_degrees_is_recognised_and_may_stand_still(
+    restarts: bool, station: Station, store: SensorStore
+) -> None:
+    begin = NOW - timedelta(hours=40)
+    for number in range(30 * 6):
+        take(station, float(number // 6 % 7), begin + number * 10 * MINUTES)
+    if restarts:
+        station = Station({"lake": LAKE}, store, lambda: NOW)
+    stands = [take(station, 20.0, NOW - timedelta(hours=10) + number * 10 * MINUTES) for number in range(30)]
+    assert stands[-1].new[0].flag is Flag.GOOD, "five hours; a sensor of 0.1 °C is suspicious after three"
+
+
 def test_rejects_are_counted_by_reason(station: Station) -> None:
     for body in (b"{", b'{"value": null, "unit": "\xc2\xb0C"}', b'{"value": "x", "unit": "C"}', b'{"value": 1}'):
         station.take("own", Delivery("x", body, NOW), Source("lake-1"))
