@@ -119,7 +119,10 @@ def vllm_environment(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
         "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_USE_AOT_COMPILE": "0",
-        "TORCHINDUCTOR_CACHE_DIR": str((recipe.folder / "compiled").absolute()),
+        # the run's folder, unless a service that may not write there names its own
+        "TORCHINDUCTOR_CACHE_DIR": os.environ.get(
+            "TORCHINDUCTOR_CACHE_DIR", str((recipe.folder / "compiled").absolute())
+        ),
     }
     environment = {**os.environ, **OFFLINE, **(device if cpu else {})}
     if cpu and recipe.serve.cpu_threads:
