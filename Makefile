@@ -113,7 +113,7 @@ OWN_LINES := tests/line/test_families.py
 line-tests: $(VENV)/dev
 	$(PY) -m pytest tests/line $(addprefix --ignore=,$(OWN_LINES))
 
-service-tests: $(VENV)/debian
+service-tests: $(VENV)/debian $(VENV)/bin/promtool
 	$(PY) -m pytest $(OWN_LINES) tests/service
 
 lint: $(VENV)/dev
@@ -173,6 +173,13 @@ $(VENV)/debian: | $(VENV)/dev
 	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN); } >/dev/null \
 	  || { echo "Debian packages could not be installed. As root: apt-get install $(DEBIAN)"; exit 1; }
 	@touch $@
+
+# promtool alone, out of Debian's package: installed, the package would start a Prometheus.
+$(VENV)/bin/promtool: | $(VENV)/dev
+	@command -v promtool >/dev/null && ln -sf "$$(command -v promtool)" $@ \
+	  || { cd $(VENV) && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } >/dev/null 2>&1 \
+	       && dpkg-deb --fsys-tarfile prometheus_*.deb | tar --extract --strip-components=2 ./usr/bin/promtool && rm prometheus_*.deb; } \
+	  || { echo "promtool could not be fetched. As root: apt-get install prometheus"; exit 1; }
 
 $(VENV)/llama: | $(VENV)/dev
 	LLAMA_CPP_BUILD_JOBS=$(shell nproc) CMAKE_ARGS="-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF" \
