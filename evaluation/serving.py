@@ -13,8 +13,9 @@ from serve.settings import read_settings
 
 @contextmanager
 def served(recipe: Recipe, variant: Variant) -> Iterator[str]:
-    """Serve a variant on a free port of loopback; yield its URL. A failed or missing verdict or signature is ignored:
-    both come after the evaluation.
+    """Serve a variant on a free port of loopback; yield its URL.
+
+    A failed or missing verdict or signature is ignored: both come after the evaluation.
 
     Raises:
         ArtefactError: the variant was not built, or does not verify.
