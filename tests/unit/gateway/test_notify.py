@@ -45,6 +45,7 @@ def test_an_abstract_socket_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
         assert listening.recv(100) == b"STOPPING=1"
 
 
+@pytest.mark.timeout(30)  # the fault is that it waits for ever
 def test_a_systemd_that_is_gone_or_does_not_read_stops_nothing(
     systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
