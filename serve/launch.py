@@ -91,7 +91,7 @@ def prepare(
         notes.append(UNCOMPILED)
     server = ModelServer(
         vllm_command(flags),
-        vllm_environment(recipe, cpu=cpu),
+        vllm_environment(recipe, cpu=cpu, compiled=settings.compiled),
         recipe.serve.model_name,
         settings,
         recipe.folder / f"serve-{settings.port}.log",
