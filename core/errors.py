@@ -8,6 +8,7 @@ SignboardError                 what is wrong, and what to do next
 ├── RecipeError                a recipe cannot be read
 ├── SettingError               an option or environment variable has an unusable value
 ├── ArtefactError              an artefact is missing, incomplete or does not verify
+│   └── SignatureError         an artefact is not signed by the key that the operator trusts
 ├── StageError                 a stage's result must not be used
 │   └── VerdictError           the 4-bit checkpoint is not good enough to be served
 └── ServiceError               a server or its machine is not usable
@@ -74,6 +75,10 @@ class SettingError(SignboardError, ValueError):
 
 class ArtefactError(SignboardError):
     """An artefact is missing, incomplete or does not match its manifest."""
+
+
+class SignatureError(ArtefactError):
+    """An artefact has no signature, or not one of the trusted key; or signatures cannot be made or checked here."""
 
 
 class StageError(SignboardError):

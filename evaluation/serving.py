@@ -13,13 +13,16 @@ from serve.settings import read_settings
 
 @contextmanager
 def served(recipe: Recipe, variant: Variant) -> Iterator[str]:
-    """Serve a variant on a free port of loopback; yield its URL. A failed or missing verdict is ignored.
+    """Serve a variant on a free port of loopback; yield its URL.
+
+    A failed or missing verdict or signature is ignored: both come after the evaluation.
 
     Raises:
         ArtefactError: the variant was not built, or does not verify.
         ServiceError: the server did not start.
     """
     settings = read_settings(host="127.0.0.1", port=free_port(), allow_failed_verdict=True)
+    settings = settings.model_copy(update={"public_key": None})
     with ExitStack() as stack:
         with console.status(f"{recipe.name}: vLLM starts on {variant}"):
             ready = prepare(recipe, settings, variant)

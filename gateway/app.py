@@ -27,6 +27,7 @@ from gateway.keys import Key, KeyScope
 from gateway.log import LOG
 from gateway.metrics import Metrics
 from gateway.middleware import GatewayMiddleware, Rates, request_id
+from gateway.observed import BoardMetrics, MachineMetrics
 from gateway.overload import Breaker, Queue
 from gateway.parks import Parks, today_in
 from gateway.passthrough import Passthrough
@@ -100,6 +101,9 @@ def _lifespan(settings: GatewaySettings, parks: Parks, boards: Boards, metrics: 
                 running_station(settings, parks.sensors(), metrics) as station,
             ):
                 app.state.station = station
+                followed = frozenset(park.board for park in station.parks.values()) if station else frozenset()
+                for collector in (BoardMetrics(boards, followed), MachineMetrics(settings)):
+                    metrics.registry.register(collector)
                 if station:
                     follower = Follower(settings, parks.all(), station, app.state.writer, boards, metrics)
                     tasks.append(asyncio.create_task(follower.run()))

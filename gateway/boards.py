@@ -193,6 +193,10 @@ class Boards:
             state.no_reading = why
             self._tell(state)
 
+    def names(self) -> list[str]:
+        """Return the boards in memory."""
+        return list(self._boards)
+
     def view(self, board: str, *, blank: bool = False) -> BoardView | None:
         """Return what a board shows; None, or a blank view if `blank`, for a board that never showed anything."""
         state = self._boards.get(board) or (Board(board) if blank else None)

@@ -21,7 +21,13 @@ class Metrics:
         self._seconds = Histogram(
             "signboard_request_seconds", "From request to answer.", ["route"], buckets=BUCKETS, registry=self.registry
         )
+        self._messages = Counter(
+            "signboard_messages", "Requests to the model by result.", ["result"], registry=self.registry
+        )
         self._samples = Counter("signboard_samples", "Samples of the model.", ["result"], registry=self.registry)
+        for counter, results in ((self._messages, ("written", "none")), (self._samples, ("passed", "rejected"))):
+            for result in results:  # from the start, or the first one would be no increase
+                counter.labels(result)
         self._problems = Counter(
             "signboard_rejected_samples", "Why samples were rejected.", ["problem"], registry=self.registry
         )
@@ -50,13 +56,15 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def message(self, message: SignMessage) -> None:
-        """Count the samples of a message."""
+        """Count a message and its samples."""
+        self._messages.labels("written").inc()
         self._samples.labels("passed").inc()
         self._unknown.inc(bool(message.unknown))
         self._reject(message.rejected)
 
     def no_message(self, rejected: tuple[Any, ...]) -> None:
-        """Count the samples of a request that got no message."""
+        """Count a request that got no message, and its samples."""
+        self._messages.labels("none").inc()
         self._reject(rejected)
 
     def text(self) -> bytes:

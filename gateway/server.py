@@ -1,6 +1,8 @@
-"""Run the gateway with uvicorn: bounded input, a graceful shutdown on SIGTERM."""
+"""Run the gateway with uvicorn: bounded input, a graceful shutdown on SIGTERM, signs of life for systemd."""
 
+import asyncio
 import signal
+import socket
 import sys
 
 import uvicorn
@@ -9,7 +11,27 @@ from core.errors import ServiceError
 from core.ports import check_port
 from gateway.app import create_app
 from gateway.log import log_json
+from gateway.notify import keep_alive, notify, watchdog_pause
 from gateway.settings import CONNECTIONS, HEADER_BYTES, GatewaySettings
+
+DRAIN_MARGIN = 2  # seconds beside the deadline until requests that still run are cut off
+
+
+class NotifyingServer(uvicorn.Server):
+    """uvicorn's server that tells systemd when it listens and when it begins to stop."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start; ready means that the socket listens."""
+        await super().startup(sockets)
+        if self.started:
+            notify(f"READY=1\nSTATUS=Listens on {self.config.host}:{self.config.port}.")
+        if pause := watchdog_pause():
+            self._alive = asyncio.create_task(keep_alive(pause))  # ends with the loop, so the drain is watched, too
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain and stop."""
+        notify("STOPPING=1\nSTATUS=Running requests may finish.")
+        await super().shutdown(sockets)
 
 
 def run_gateway(settings: GatewaySettings) -> None:
@@ -30,13 +52,13 @@ def run_gateway(settings: GatewaySettings) -> None:
         access_log=False,
         server_header=False,
         date_header=True,
-        timeout_graceful_shutdown=int(settings.deadline) + 2,
+        timeout_graceful_shutdown=int(settings.deadline) + DRAIN_MARGIN,
         http="h11",  # httptools accepts headers of any size
         h11_max_incomplete_event_size=HEADER_BYTES,
         ws="none",
         limit_concurrency=CONNECTIONS,
     )
-    server = uvicorn.Server(config)
+    server = NotifyingServer(config)
     server.run()
     if not server.started:
         raise ServiceError("The gateway could not start.", "The reason is in its log.")

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -81,6 +82,9 @@ class GatewaySettings(SensorSettings):
     look_seconds: float = Field(default=60, gt=0)  # between two comparisons of a park's yesterday and today
     message_gap: float = Field(default=600, ge=0)  # seconds between two messages that readings cause on one board
     renew_seconds: float = Field(default=3 * 3600, gt=0)  # after which a message is written anew for the same reading
+
+    backups: Path | None = None  # the folder of backups, whose newest file's age is a metric
+    certificate: Path | None = None  # the certificate that callers see, the reverse proxy's; its end is a metric
 
     @field_validator("sign")
     @classmethod

@@ -1,12 +1,29 @@
-"""Command line: `python -m merge all | fold | quantize`."""
+"""Command line: `python -m merge all | fold | quantize | sign`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from merge.stages import run_fold, run_quantize
-from pipeline.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, new_app, run_app, show_stage
+from pipeline.cli import DEFAULT_RECIPE, ForceOption, RecipeOption, SetOption, console, new_app, run_app, show_stage
 from pipeline.recipe import Recipe, load_recipe
+from pipeline.signature import sign
+from pipeline.verdict import check_verdict
 
 app = new_app(
     "Fold the LoRA into the 16-bit base and quantize the result to 4-bit AWQ, each step proven on held-out rows."
 )
+
+
+class Signed(StrEnum):
+    """What can be signed: everything that can be served."""
+
+    AWQ = "awq"
+    MERGED = "merged"
+    ADAPTER = "adapter"
+    BASE = "base"
 
 
 @app.command("all")
@@ -31,6 +48,25 @@ def quantize_command(
 ) -> None:
     """Write runs/<recipe>/awq."""
     _quantize(load_recipe(recipe, overrides or ()), force)
+
+
+@app.command("sign")
+def sign_command(
+    key: Annotated[Path, typer.Option("--key", help="The private key: P-256, PEM, without a password.")],
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    stage: Annotated[Signed, typer.Option(help="The artefact to sign.")] = Signed.AWQ,
+    allow_failed_verdict: Annotated[
+        bool,
+        typer.Option("--allow-failed-verdict", help="Sign a 4-bit checkpoint that failed its verdict, or has none."),
+    ] = False,
+) -> None:
+    """Verify a checkpoint in full and sign it: runs/<recipe>/awq.sig. docs/signing.md."""
+    settings = load_recipe(recipe, overrides or ())
+    if stage is Signed.AWQ and not allow_failed_verdict:
+        check_verdict(settings.folder)  # what is signed should also be good enough to be served
+    signature = sign(settings.adapter if stage is Signed.ADAPTER else settings.folder / stage, key)
+    console.print(f"[green]{signature}[/green] goes wherever {signature.with_suffix('')} goes")
 
 
 def _fold(recipe: Recipe, force: bool) -> None:

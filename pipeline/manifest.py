@@ -114,7 +114,7 @@ def verify(folder: Path, *, full: bool = False) -> Manifest:
             raise ArtefactError(f"{path} is missing.", todo)
         if path.stat().st_size != entry.size:
             raise ArtefactError(f"{path} has {path.stat().st_size} bytes instead of {entry.size}.", todo)
-        if not entry.matches(path, full=full):
+        if not _matches(entry, path, full=full):
             raise ArtefactError(f"{path} is not the file that was built: its sha256 differs.", todo)
     for name in list_files(folder):
         if name not in manifest.files:
@@ -163,6 +163,13 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return installed
+
+
+def _matches(entry: FileEntry, path: Path, *, full: bool) -> bool:
+    try:
+        return entry.matches(path, full=full)
+    except OSError as error:  # a service's user, for example, that was not given the weights
+        raise ArtefactError(f"{path} cannot be read: {error.strerror}.", "Let this user read it.") from error
 
 
 def _ambiguous_stage(ancestors: Iterable[Manifest]) -> str | None:

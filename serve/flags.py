@@ -108,8 +108,8 @@ def vllm_command(flags: list[str]) -> list[str]:
     return [sys.executable, "-m", ENTRY, *flags]
 
 
-def vllm_environment(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
-    """Return the environment: offline.
+def vllm_environment(recipe: Recipe, *, cpu: bool, compiled: Path | None = None) -> dict[str, str]:
+    """Return the environment: offline; `compiled` is the folder of what a CPU compiles, None the run's own.
 
     On a CPU the engine runs without a worker process: it would wait for one in a Python loop, which on few cores keeps
     the interpreter's lock from the thread that accepts requests, so that they are served one by one. Ahead-of-time
@@ -119,7 +119,7 @@ def vllm_environment(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
         "VLLM_TARGET_DEVICE": "cpu",
         "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
         "VLLM_USE_AOT_COMPILE": "0",
-        "TORCHINDUCTOR_CACHE_DIR": str((recipe.folder / "compiled").absolute()),
+        "TORCHINDUCTOR_CACHE_DIR": str((compiled or recipe.folder / "compiled").absolute()),
     }
     environment = {**os.environ, **OFFLINE, **(device if cpu else {})}
     if cpu and recipe.serve.cpu_threads:

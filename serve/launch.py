@@ -12,6 +12,7 @@ from pipeline.budget import Budget, context_length, read_budget
 from pipeline.drafts import DRAFTS_FILE
 from pipeline.manifest import verify
 from pipeline.recipe import Recipe
+from pipeline.signature import check_signature
 from pipeline.verdict import check_verdict
 from serve.flags import (
     drafting_flags,
@@ -65,12 +66,15 @@ def prepare(
     """Check everything that can be checked before vLLM starts; return a server that is ready to start.
 
     Raises:
-        ArtefactError: the checkpoint is missing or does not verify.
+        ArtefactError: the checkpoint is missing or does not verify; a `SignatureError`, where a public key is set.
         VerdictError: the 4-bit checkpoint failed its verdict, or has none.
         ServiceError: the port is taken or memory is short.
     """
     cpu = on_cpu()
     checkpoint, note, extra = _checkpoint(recipe, variant, cpu=cpu, full=full)
+    if settings.public_key:
+        for folder in _loaded(recipe, variant, checkpoint):
+            check_signature(folder, settings.public_key)
     notes = [note]
     if variant is Variant.AWQ:
         notes.append(_verdict_note(recipe, allowed=settings.allow_failed_verdict))
@@ -87,7 +91,7 @@ def prepare(
         notes.append(UNCOMPILED)
     server = ModelServer(
         vllm_command(flags),
-        vllm_environment(recipe, cpu=cpu),
+        vllm_environment(recipe, cpu=cpu, compiled=settings.compiled),
         recipe.serve.model_name,
         settings,
         recipe.folder / f"serve-{settings.port}.log",
@@ -143,6 +147,11 @@ def _checkpoint(recipe: Recipe, variant: Variant, *, cpu: bool, full: bool) -> t
     else:
         verify(folder, full=full)
     return folder, note, extra + fingerprint_flags(folder / PROMPT_FILE)
+
+
+def _loaded(recipe: Recipe, variant: Variant, checkpoint: Path) -> list[Path]:
+    """Return every artefact whose weights vLLM loads."""
+    return [checkpoint, recipe.adapter] if variant is Variant.ADAPTER else [checkpoint]
 
 
 def _budget(recipe: Recipe, variant: Variant, checkpoint: Path) -> Budget:

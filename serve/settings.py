@@ -31,6 +31,9 @@ class ServeSettings(BaseSettings):
     stop_timeout: float = Field(default=20, gt=0)  # seconds for a clean stop before the processes are killed
 
     allow_failed_verdict: bool = False  # serve a 4-bit checkpoint that failed its verdict, or has none
+    public_key: Path | None = None  # serve only what this key's owner signed; None: manifests alone are checked
+
+    compiled: Path | None = None  # for what a CPU compiles, where the service may not write to runs/; None: the run's
 
     quantization: Literal["4bit", "8bit", "none"] = Field(default="4bit", validation_alias="QUANTIZATION")
     use_finetuned: bool = Field(default=True, validation_alias="USE_FINETUNED")

@@ -163,6 +163,13 @@ def test_the_gateway_writes_into_a_volume_and_nowhere_else() -> None:
     assert gateway["environment"]["SIGNBOARD_GATEWAY_SENSOR_STORE"] == "sqlite:////var/lib/signboard/sensors.db"
 
 
+def test_the_stages_image_may_copy_what_it_copies() -> None:
+    copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    ignored, *sent = (ROOT / ".dockerignore").read_text().split()
+    assert ignored == "*"
+    assert {f"!{name}" for line in copied for name in line.split()} == set(sent)
+
+
 def test_every_variable_is_explained() -> None:
     used = set(re.findall(r"\$\{(\w+):-", (ROOT / "docker-compose.yml").read_text()))
     explained = variables((ROOT / ".env.example").read_text())

@@ -419,3 +419,15 @@ def test_a_result_that_is_not_finite_publishes_nothing(tmp_path: Path, value: fl
     with pytest.raises(StageError, match="loss"):
         make(tmp_path / "data", build=lambda _: {"loss": value, "rows": 3})
     assert names(tmp_path) == {".lock", ".data.started"}
+
+
+def test_a_file_that_this_user_may_not_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a service's user that was not given the weights; tests may run as root, who may read everything."""
+    make(tmp_path / "base")
+
+    def deny(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("pipeline.manifest.hash_file", deny)
+    with pytest.raises(ArtefactError, match=r"a\.txt cannot be read: Permission denied"):
+        verify(tmp_path / "base")

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 import serve.launch
-from core.errors import ArtefactError, ServiceError
+from core.errors import ArtefactError, ServiceError, SignatureError
 from core.ports import free_port
 from pipeline.graph import MADE_FROM
 from pipeline.recipe import Recipe, ServeSection
+from pipeline.signature import sign
 from pipeline.stage import run_stage
 from serve.launch import UNDRAFTED, Prepared, Variant, prepare
 from serve.settings import ServeSettings
+from tests.support.keys import new_keys
 
 RECIPE = Recipe(name="tiny")
 FINGERPRINT = "signboard-2-80-0123456789abcdef"
@@ -113,6 +115,25 @@ def test_an_altered_adapter_is_not_served(run: Path) -> None:
     (run / "adapter" / "adapter_config.json").write_text("[]")
     with pytest.raises(ArtefactError, match="adapter"):
         prepared(Variant.ADAPTER)
+
+
+@pytest.mark.parametrize("variant", [Variant.AWQ, Variant.MERGED, Variant.ADAPTER, Variant.BASE])
+def test_with_a_public_key_only_what_its_owner_signed_is_served(variant: Variant, run: Path, tmp_path: Path) -> None:
+    """Every folder whose weights are loaded counts: an adapter is as good as the model."""
+    ours, theirs = new_keys(tmp_path, "ours"), new_keys(tmp_path, "theirs")
+    settings = ServeSettings(port=free_port(), allow_failed_verdict=True, public_key=ours.public)
+    loaded = ("base", "adapter") if variant is Variant.ADAPTER else (str(variant),)
+    for stage in loaded:
+        with pytest.raises(SignatureError, match=f"{stage} has no signature"):
+            prepare(RECIPE, settings, variant)
+        sign(run / stage, theirs.private)
+        with pytest.raises(SignatureError, match=f"{stage} is not what the owner of"):
+            prepare(RECIPE, settings, variant)
+        sign(run / stage, ours.private)
+    prepare(RECIPE, settings, variant)
+    make(loaded[-1], files=["more.json"])  # a whole artefact, from somebody else
+    with pytest.raises(SignatureError, match=r"more\.json"):
+        prepare(RECIPE, settings, variant)
 
 
 @pytest.mark.parametrize("cpu", [True, False], ids=["CPU", "GPU"])

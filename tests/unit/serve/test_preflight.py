@@ -218,6 +218,10 @@ def test_vllm_runs_offline_whatever_the_environment_says(cpu: bool, monkeypatch:
     assert (flags.vllm_environment(small, cpu=cpu).get("OMP_NUM_THREADS") == "1") is cpu
     assert "PYTHONDONTWRITEBYTECODE" not in environment, "it starts in half the time"
     assert (environment.get("TORCHINDUCTOR_CACHE_DIR") == str(Path("runs/tiny/compiled").absolute())) is cpu
+    own = flags.vllm_environment(
+        RECIPE, cpu=cpu, compiled=Path("/var/cache/park")
+    )  # of a service without rights in runs/
+    assert (own.get("TORCHINDUCTOR_CACHE_DIR") == "/var/cache/park") is cpu
 
 
 @pytest.mark.parametrize(
