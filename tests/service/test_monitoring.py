@@ -32,6 +32,9 @@ from tests.support.monitoring import (
 QUERIES = {rule["alert"]: [rule["expr"]] for rule in alerts()} | {path.stem: queries(path) for path in DASHBOARDS}
 
 
+DEAF = 'signboard_sign_state{sign="gate",state="failed"} 1.0'
+
+
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return what a gateway exposes whose park has sensors, a broker that is away, backups and a certificate."""
@@ -42,14 +45,18 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> str:
         "backups": folder / "backups",
         "certificate": folder / "no.pem",
     }
+    told = settings(folder)
+    with (folder / "parks" / "lake.yaml").open("a") as park:
+        park.write(f"signs: [{{name: gate, driver: dabit, url: 'tcp://127.0.0.1:{free_port()}'}}]\n")
     with (
         scripted(saying(GOOD)) as model,
-        running_gateway(model.url, **(settings(folder) | watched)) as client,
+        running_gateway(model.url, **(told | watched)) as client,
     ):
         assert client.post("/generate/temperature", json=TEN_TWENTY | {"board": "office"}).status_code == 200
         assert client.post("/sensors/lake-post/readings", json={"value": 21.4, "unit": "°C"}).status_code == 200
         assert client.post("/sensors/lake-post/readings", json={"value": "?"}).status_code == 422
         assert eventually(lambda: "signboard_board_no_reading{" in client.get("/metrics").text)
+        assert eventually(lambda: DEAF in client.get("/metrics").text)
         return client.get("/metrics").text
 
 
@@ -105,6 +112,7 @@ def test_the_gateway_exposes_what_alerts_watch(scraped: str) -> None:
         "signboard_backup_age_seconds +Inf",
         'signboard_certificate_seconds{file="no.pem"} -Inf',
         "signboard_broker_connected 0.0",
+        DEAF,
     ):
         assert line in scraped
     assert GOOD not in scraped
