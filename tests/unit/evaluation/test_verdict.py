@@ -20,6 +20,7 @@ from evaluation.answers import write_answers
 from evaluation.scores import Answer
 from evaluation.verdict import Bound, Criterion, judge, refuse_failed
 from pipeline.files import write_text
+from pipeline.drafts import DRAFTS_FILE
 from pipeline.graph import MADE_FROM
 from pipeline.manifest import Manifest
 from pipeline.recipe import Recipe, VerdictSection, load_recipe
@@ -116,7 +117,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe(ROOT / "recipes/nano.yaml", ["name=judged"])
     for stage in ("data", "base", "adapter", "merged", "awq"):
-        publish(recipe, stage, {"prompt.json": json.dumps(PROMPT), "config.json": json.dumps(SHAPE)})
+        files = {"prompt.json": json.dumps(PROMPT), "config.json": json.dumps(SHAPE), DRAFTS_FILE: "{}"}
+        publish(recipe, stage, files)
     return recipe
 
 
