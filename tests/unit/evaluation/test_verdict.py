@@ -19,8 +19,8 @@ from data.scenes import cases
 from evaluation.answers import write_answers
 from evaluation.scores import Answer
 from evaluation.verdict import Bound, Criterion, judge, refuse_failed
-from pipeline.files import write_text
 from pipeline.drafts import DRAFTS_FILE
+from pipeline.files import write_text
 from pipeline.graph import MADE_FROM
 from pipeline.manifest import Manifest
 from pipeline.recipe import Recipe, VerdictSection, load_recipe
