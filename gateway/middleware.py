@@ -21,7 +21,7 @@ from gateway.settings import LOOPBACK, GatewaySettings
 
 DOCS = ("/docs", "/openapi.json", "/static-offline-docs")
 QUIET = (200, 304)  # a look that went well
-LOOKS = re.compile(r"/|/page/[^/]+|/boards/[^/]+(/history|/frames|/signs)?|/sign/[^/]+")
+LOOKS = re.compile(r"/|/page/[^/]+|/boards/[^/.]+(/history|/frames|/signs)?|/sign/[^/]+")
 # oneM2M servers send no Authorization header, and Mobius drops an address's query: the key is a part of the path. What
 # follows is the receiver's own name, which servers append to an application's address (its poa).
 NOTIFIED = re.compile(r"/sensors/[^/]+/onem2m/([^/]+)(?:/.*)?")
@@ -122,7 +122,10 @@ class GatewayMiddleware:
 
 
 def _is_look(scope: Scope) -> bool:
-    """Return whether a request only looks at a board or loads the page: cheap, and as frequent as there are tabs."""
+    """Return whether a request only looks at a board or loads the page: cheap, and as frequent as there are tabs.
+
+    A PNG is not cheap, so it counts.
+    """
     return scope["method"] == "GET" and LOOKS.fullmatch(scope["path"]) is not None
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, Field
 
@@ -115,8 +116,9 @@ class Drawer:
         self._settings = settings
         self._boards = boards
         self._now = now
+        self._refused: dict[str, str] = {}  # board → its last text that a sign could not show, logged once
 
-    def frames(self, board: str, asked: Asked, build: str) -> FramesOut:
+    async def frames(self, board: str, asked: Asked, build: str) -> FramesOut:
         """Return a board's pages; a text that the sign cannot show leaves it blank, and says why.
 
         Raises:
@@ -125,10 +127,10 @@ class Drawer:
         view, wanted = self._look_at(board, asked)
         look, problem = self._look(asked), None
         try:
-            pages = pages_of(view, wanted)
+            pages = await run_in_threadpool(pages_of, view, wanted)
         except NotDrawable as error:
             pages, problem = (), error.what
-            LOG.warning("the sign cannot show the message", extra={"board": board, "sign": str(wanted.profile)})
+            self._log_refused(view, wanted)
         return FramesOut(
             board=board,
             build=build,
@@ -150,7 +152,7 @@ class Drawer:
             problem=problem,
         )
 
-    def png(self, board: str, asked: Asked, page: int | None) -> bytes:
+    async def png(self, board: str, asked: Asked, page: int | None) -> bytes:
         """Return a board's picture: a page, or what its sign shows now.
 
         Raises:
@@ -159,11 +161,18 @@ class Drawer:
         view, wanted = self._look_at(board, asked)
         look = self._look(asked)
         try:
-            return png_of(view, wanted, look.rgb(look.brightness_at(self._now(), self._timezone(view))), page)
+            rgb = look.rgb(look.brightness_at(self._now(), self._timezone(view)))
+            return await run_in_threadpool(png_of, view, wanted, rgb, page)  # a large one takes a tenth of a second
         except IndexError as error:
             raise ProblemError("not_found", "The board has no such page now.") from error
         except NotDrawable as error:
             raise ProblemError("not_drawable", error.what) from error
+
+    def _log_refused(self, view: BoardView, wanted: Wanted) -> None:
+        text = view.message.generated_text if view.message else ""
+        if self._refused.get(view.board) != text:
+            self._refused[view.board] = text
+            LOG.warning("the sign cannot show the message", extra={"board": view.board, "sign": str(wanted.profile)})
 
     def _look_at(self, board: str, asked: Asked) -> tuple[BoardView, Wanted]:
         view = self._boards.view(board, blank=True)
@@ -225,7 +234,7 @@ def _add_pictures(app: FastAPI, drawer: Drawer, look: list[Any], build: str) -> 
         page: Annotated[int | None, Query(ge=0, description="From 0; by default what the sign shows now.")] = None,
     ) -> Response:
         """A board's picture in dots, exactly as large as its sign; black on a blank board."""
-        body = drawer.png(board, asked, page)
+        body = await drawer.png(board, asked, page)
         tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
         known = {one.strip().removeprefix("W/") for one in request.headers.get("if-none-match", "").split(",")}
         if tag in known or "*" in known:
@@ -235,7 +244,7 @@ def _add_pictures(app: FastAPI, drawer: Drawer, look: list[Any], build: str) -> 
     @app.get("/boards/{board}/frames", dependencies=look, responses=documented("bad_input"))
     async def frames(board: BoardId, asked: Annotated[Asked, Depends(_asked)]) -> FramesOut:
         """A board's pages in dots, for a sign that draws them itself; without pages it is blank."""
-        return drawer.frames(board, asked, build)
+        return await drawer.frames(board, asked, build)
 
 
 def _add_kiosk(app: FastAPI, build: str) -> None:

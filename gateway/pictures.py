@@ -7,8 +7,10 @@ same pages that `/boards/{id}.png` encodes and that a driver sends, so all three
 import base64
 import io
 from dataclasses import dataclass
-from functools import lru_cache
+from threading import Lock
+from typing import Any
 
+from cachetools import LRUCache, cached
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -19,6 +21,7 @@ from signs.raster import Font, SignProfile, blank, layout, render, strip
 
 AI_MARK = "AI 작성"
 CELL_DOTS, LINE_DOTS = 8, 16  # of a sign whose size is known in cells only: Hangul, two cells, has 16 dots
+KEPT_DOTS = 64 * 2**20  # of drawn pages, a byte each: 16 walls of 1920×1080 dots, or thousands of usual signs
 PAGE_SECONDS = 4.0  # for which a page is shown
 SCROLL_SPEED = 50  # dots a second
 
@@ -115,7 +118,14 @@ def _visible(pages: tuple[Page, ...], age: float, wanted: Wanted, number: int | 
     return window
 
 
-@lru_cache(maxsize=512)  # a page asks every two seconds
+def _dots_of(pages: tuple[Page, ...]) -> int:
+    return sum(page.dots.width * page.dots.height for page in pages)
+
+
+KEPT: LRUCache[Any, tuple[Page, ...]] = LRUCache(KEPT_DOTS, getsizeof=_dots_of)
+
+
+@cached(KEPT, lock=Lock())  # a page asks every two seconds
 def _pages(text: str, wanted: Wanted) -> tuple[Page, ...]:
     profile = wanted.profile
     if wanted.scroll:

@@ -155,6 +155,8 @@ def test_looks_at_a_board_do_not_spend_the_rate_of_the_readings() -> None:
             assert client.get("/").status_code == 200
         codes = [client.post("/generate/temperature", json=TEN_TWENTY).status_code for _ in range(3)]
         assert codes == [200, 200, 429]
+        assert client.get("/boards/main/frames").status_code == 200
+        assert client.get("/boards/main.png").status_code == 429, "drawing one is work"
 
 
 def test_a_list_of_models_that_vllm_refuses_is_passed_on() -> None:

@@ -1,5 +1,6 @@
 """Pictures of boards: their dots are the raster's, the AI mark covers none of them, and the look follows the clock."""
 
+import asyncio
 import io
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -13,6 +14,7 @@ from core.errors import SettingError
 from core.park import Element, Park
 from core.reading import Reading
 from core.sign import Sign
+from gateway import pictures
 from gateway.boards import Boards, BoardView
 from gateway.look import Look, parse_colour, parse_night
 from gateway.picture_routes import Asked, Drawer
@@ -124,7 +126,7 @@ def test_what_a_sign_cannot_show_leaves_it_blank_and_says_why() -> None:
         pages_of(view(), narrow)
 
 
-def test_frames_and_picture_say_the_same() -> None:
+def test_frames_and_picture_say_the_same(caplog: pytest.LogCaptureFixture) -> None:
     clock = [100.0]
     now = datetime(2026, 7, 1, 14, tzinfo=UTC)  # 23:00 in Seoul
     boards = Boards(Sign(20, 2), 3600, 9, ai_mark=True, now=lambda: now, monotonic=lambda: clock[0])
@@ -132,16 +134,28 @@ def test_frames_and_picture_say_the_same() -> None:
     boards.show("main", boards.ticket("main", park), SignMessage(GOOD, Reading(10, 20), None, 1, 0.1))
     settings = GatewaySettings(kiosk_night="22:00-06:00", kiosk_night_brightness=50, kiosk_colour="ff0000")
     drawer, asked = Drawer(settings, boards, lambda: now), Asked(192, 48, None, None, None, None)
-    frames = drawer.frames("main", asked, "b")
+    frames = asyncio.run(drawer.frames("main", asked, "b"))
     assert [(one.seconds, one.percent) for one in frames.brightness] == [
         (0, 50),
         (7 * 3600, 100),
         (23 * 3600, 50),
     ]
     assert (frames.ai_generated, frames.mark, frames.seconds_left) == (True, AI_MARK, 3600)
-    assert Image.open(io.BytesIO(drawer.png("main", asked, None))).getextrema() == ((0, 127), (0, 0), (0, 0))
-    none = drawer.frames("main", Asked(32, 16, None, None, None, None), "b")
-    assert (none.pages, none.seconds_left, "dots" in (none.problem or "")) == ([], None, True)
+    assert Image.open(io.BytesIO(asyncio.run(drawer.png("main", asked, None)))).getextrema() == (
+        (0, 127),
+        (0, 0),
+        (0, 0),
+    )
+    for _ in range(3):
+        none = asyncio.run(drawer.frames("main", Asked(32, 16, None, None, None, None), "b"))
+        assert (none.pages, none.seconds_left, "dots" in (none.problem or "")) == ([], None, True)
+    assert len(caplog.records) == 1, "once for each message, however often a player asks"
+
+
+def test_drawn_pages_are_kept_within_a_bound() -> None:
+    for width in range(1900, 2048):
+        pages_of(view(), Wanted(SignProfile(width, 1080, Font.DOTS_16)))
+    assert 30 * 2**20 < pictures.KEPT.currsize <= pictures.KEPT_DOTS
 
 
 @pytest.mark.parametrize(("sign", "size"), [("20x2", "160x32:16"), ("24x1", "192x16:16"), ("scroll", "160x16:16")])
