@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from core.sign import cells
 from signs import dabit_frame as frames
-from signs.errors import NotDrawable, SignError, SignRefused
+from signs.errors import NotDrawable, SignError, SignRefused, SignTooLate
 from signs.layout import Page, paginate
 from signs.line import Line
 
@@ -97,12 +97,10 @@ class Dabit:
 
         Raises:
             NotDrawable: a character cannot be encoded.
+            SignTooLate: too little is left; the page was not sent.
             SignError: it is not confirmed.
         """
         attributes, held = self._attributes(left)
-        if held is not None and held < NO_HOLD:
-            await self.blank()
-            return None
         await self._set_brightness()
         columns = self._settings.columns
         *full, last = page
@@ -148,6 +146,8 @@ class Dabit:
             return colour, None
         # The controller counts from when the command arrives, which may be as late as we wait for its answer.
         code, held = hold(max(0.0, min(self._settings.timer, left - self._settings.patience)))
+        if held < NO_HOLD:
+            raise SignTooLate("The page has too little time left.", "Show what its board shows now.")
         return f"/D0101/S{SPEED}{code}{colour}", held  # shown once, for that long, on a cleared screen
 
     async def _set_brightness(self) -> None:

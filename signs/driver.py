@@ -26,6 +26,7 @@ class Driver(Protocol):
             The seconds after which the sign itself takes it away; None: never.
 
         Raises:
+            SignTooLate: too little is left; the page was not sent.
             SignError: it is not confirmed. What the sign shows is then unknown.
         """
 

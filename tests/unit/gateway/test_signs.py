@@ -335,6 +335,17 @@ def test_with_a_timer_no_message_outlives_its_limit_even_if_the_line_is_cut_just
     run(work)
 
 
+def test_a_sign_whose_page_has_too_little_time_left_is_blank_and_says_so() -> None:
+    async def work() -> None:
+        scene = Scene(timer=10)
+        scene.write()
+        await scene.pass_(MAX_AGE - 2)  # less than the controller may wait for an answer
+        assert scene.boards.view("lake").message  # type: ignore[union-attr]
+        assert (scene.shows, scene.state, scene.keeper.delivery.text) == ("", State.BLANK, None)
+
+    run(work)
+
+
 def test_a_gateway_that_stops_blanks_the_sign() -> None:
     async def work() -> None:
         scene = Scene()

@@ -9,7 +9,7 @@ import pytest
 from core.errors import SettingError
 from signs.dabit import HOLDS, Blank, Dabit, DabitSettings, Encoding, hold
 from signs.dabit_frame import command
-from signs.errors import NotDrawable, SignRefused, SignSilent
+from signs.errors import NotDrawable, SignRefused, SignSilent, SignTooLate
 from signs.line import Answer, Find, Line, Place, SerialLine, TcpLine, UdpLine
 from signs.simulator import Controller, Lie, read_odds
 from signs.simulator_lines import Connection
@@ -121,8 +121,10 @@ def test_with_a_timer_the_sign_blanks_by_itself_and_never_after_the_messages_lim
     assert sign.show(left=130) == 120
     sign.clock += 120
     assert sign.controller.text == ""
-    assert sign.show(left=0.2) is None
-    assert sign.controller.text == ""
+    commands = sign.controller.commands
+    with pytest.raises(SignTooLate):
+        sign.show(left=0.2)
+    assert sign.controller.commands == commands, "nothing was sent"
 
 
 def test_brightness_is_set_once_and_again_after_a_failure() -> None:
