@@ -24,6 +24,7 @@ QUIET_SECONDS = 0.2  # what comes this soon after a serial port was opened answe
 FORMS = "Write tcp://HOST:5000, udp://HOST:5000 or serial:///dev/ttyUSB0?baud=9600."
 
 Answer = TypeVar("Answer")
+Make = Callable[[], bytes]  # makes a command's frame at the moment when it goes out
 Find = Callable[[bytes], Answer | None]  # reads the answer in what came so far; None: it is not whole yet
 
 
@@ -38,20 +39,21 @@ class Line(ABC):
         self.url = url
         self._turn = asyncio.Lock()
 
-    async def ask(self, command: bytes, find: Find[Answer], seconds: float) -> Answer:
+    async def ask(self, make: Make, find: Find[Answer], seconds: float) -> Answer:
         """Send a command; return its answer.
 
         Args:
-            command: the whole frame.
+            make: makes the whole frame once it is its turn; if it raises, nothing is sent and the line stays open.
             find: reads the answer in what came so far; what it raises closes the line, too.
             seconds: to connect, send and receive; waiting for the turn not counted.
 
         Raises:
             SignUnreachable: nothing connects, or the other end hung up.
             SignSilent: there was no whole answer in time.
-            SignError: as `find` raises it.
+            SignError: as `make` or `find` raises it.
         """
         async with self._turn:
+            command = make()
             try:
                 async with asyncio.timeout(seconds):
                     return await self._ask(command, find)

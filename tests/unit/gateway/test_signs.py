@@ -41,7 +41,7 @@ class Scene:
         file = DabitFile(driver="dabit", url="tcp://sign", timer_minutes=timer, **told)
         self.keeper = SignKeeper(
             ParkSign("gate", "lake", "lake", "Asia/Seoul", file, DEFAULT_SIGN),
-            Dabit(self.wire, settings),
+            Dabit(self.wire, settings, lambda: self.clock.monotonic),
             self.boards,
             now=lambda: self.clock.now,
             monotonic=lambda: self.clock.monotonic,
