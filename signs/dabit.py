@@ -78,6 +78,7 @@ class Dabit:
         self._line = line
         self._settings = settings
         self._monotonic = monotonic
+        self._connection = 0  # of the line, at the sign's last answer
         self._bright = settings.brightness is None  # whether it has the brightness that it should have
 
     def with_timer(self, seconds: float) -> "Dabit":
@@ -149,8 +150,8 @@ class Dabit:
 
     @property
     def lost(self) -> bool:
-        """Whether the other end hung up since the last answer."""
-        return self._line.lost
+        """Whether the line broke since the sign's last answer, even if another sign opened it again."""
+        return self._line.lost or self._line.connections != self._connection
 
     async def close(self) -> None:
         """Leave the line."""
@@ -174,7 +175,7 @@ class Dabit:
 
     async def _set_brightness(self) -> None:
         """Set it once, and again after the line was lost: the controller may have started anew."""
-        if self._settings.brightness is not None and (not self._bright or self._line.lost):
+        if self._settings.brightness is not None and (not self._bright or self.lost):
             percent = min(99, self._settings.brightness)
             await self._tell(frames.BRIGHTNESS, lambda: b"%02d" % percent)
             self._bright = True
@@ -197,12 +198,15 @@ class Dabit:
             return frames.read_answer(frame, kind, check=settings.check) if frame else None
 
         try:
-            return await self._line.ask(make, find, settings.patience)
+            answer = await self._line.ask(make, find, settings.patience)
         except SignTooLate:  # nothing was sent
             raise
         except SignError:
             self._bright = settings.brightness is None  # it may have started anew
             raise
+        if self._connection != self._line.connections:
+            self._connection, self._bright = self._line.connections, settings.brightness is None
+        return answer
 
     def _encoded(self, text: str) -> bytes:
         encoding = self._settings.encoding

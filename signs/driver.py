@@ -46,7 +46,7 @@ class Driver(Protocol):
 
     @property
     def lost(self) -> bool:
-        """Whether the line broke since the last confirmation, so that the sign may have started anew."""
+        """Whether the line broke since this sign's last confirmation, so that the sign may have started anew."""
 
     async def close(self) -> None:
         """Leave the line; the sign keeps what it shows."""

@@ -37,6 +37,7 @@ class Line(ABC):
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.connections = 0  # opened so far: at each new one, every sign on the line may have started anew
         self._turn = asyncio.Lock()
 
     async def ask(self, make: Make, find: Find[Answer], seconds: float) -> Answer:
@@ -104,6 +105,7 @@ class StreamLine(Line):
             await self.close()
         if self._reader is None or self._writer is None:
             self._reader, self._writer = await self._open()
+            self.connections += 1
         await _discard(self._reader)
         self._writer.write(command)
         await self._writer.drain()
