@@ -93,7 +93,7 @@ class Dabit:
         """
         if "/" in text or "!]" in text:
             raise NotDrawable(
-                f"{text!r} has / or !], which are commands to a DABIT sign.", "The protocol has no way to send them."
+                "The text has / or !], which are commands to a DABIT sign.", "The protocol has no way to send them."
             )
         self._encoded(text)
         return paginate(text, self._settings.columns, self._settings.rows, cells, "cells")

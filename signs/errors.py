@@ -17,7 +17,7 @@ class SignError(SignboardError):
 
 
 class NotDrawable(SignError):
-    """A text has a character or a word that the sign cannot show."""
+    """A text has a character or a word that the sign cannot show; logs have it, so it never quotes the text."""
 
 
 class SignUnreachable(SignError):
