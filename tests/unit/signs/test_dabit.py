@@ -7,12 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from core.errors import SettingError
+from core.sign import DEFAULT_SIGN
 from signs.dabit import HOLDS, Blank, Dabit, DabitSettings, Encoding, hold
 from signs.dabit_frame import command
 from signs.errors import NotDrawable, SignRefused, SignSilent, SignTooLate
 from signs.line import Answer, Find, Line, Place, SerialLine, TcpLine, UdpLine
+from signs.park_signs import DabitFile, ParkSign
 from signs.simulator import Controller, Lie, read_odds
 from signs.simulator_lines import Connection
+from signs.trial import try_sign
 
 TEXT = "어제보다 10도 올라 포근합니다. 활짝 핀 꽃길을 따라 걸어보세요."
 
@@ -126,6 +129,18 @@ def test_with_a_timer_the_sign_blanks_by_itself_and_never_after_the_messages_lim
     with pytest.raises(SignTooLate):
         sign.show(left=0.2)
     assert sign.controller.commands == commands, "nothing was sent"
+
+
+def test_the_trial_of_a_timer_uses_the_controllers_two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    sign = Sign()
+    told = DabitFile(driver="dabit", url="tcp://sign")
+    gate = ParkSign("gate", "lake", "lake", "Asia/Seoul", told, DEFAULT_SIGN)
+    monkeypatch.setattr("signs.trial.drivers", lambda _: {"gate": sign.driver})
+    asyncio.run(try_sign(gate, TEXT, lambda _: None, timer=True))
+    sign.clock += 119
+    assert sign.controller.text
+    sign.clock += 1
+    assert sign.controller.text == ""
 
 
 def wait_for_the_line(sign: Sign, seconds: float, left: float) -> float | None:
