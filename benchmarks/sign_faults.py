@@ -64,8 +64,9 @@ class SlowLine(Dabit):
     """The driver with its allowance for the line in seconds of the fast clock: the line itself is not faster."""
 
     async def show(self, page: Page, left: float) -> float | None:
-        """Show a page, as if less time was left."""
-        return await super().show(page, left - (SPEED - 1) * PATIENCE)
+        """Show a page, as if less time was left for the controller to hold it."""
+        allowance = (SPEED - 1) * PATIENCE if self._settings.timer else 0.0
+        return await super().show(page, left - allowance)
 
 
 class Scene:
@@ -87,7 +88,7 @@ class Scene:
         told = DabitFile(driver="dabit", url=self.sign.url, page_seconds=5)
         sign = ParkSign("gate", "lake", "lake", "Asia/Seoul", told, DEFAULT_SIGN)
         kind = Dabit if self.clock.speed == 1 else SlowLine
-        driver = kind(Place.at(self.sign.url).line(), settings)
+        driver = kind(Place.at(self.sign.url).line(), settings, self.clock.monotonic)
         self.keeper = SignKeeper(sign, driver, self.boards, self.clock.now, self.clock.monotonic)
         return self.keeper
 

@@ -21,7 +21,7 @@ from gateway.boards import Boards
 from gateway.log import LOG
 from gateway.metrics import Metrics
 from signs.driver import Driver
-from signs.errors import NotDrawable, SignError
+from signs.errors import NotDrawable, SignError, SignTooLate
 from signs.layout import Page
 from signs.park_signs import ParkSign, drivers
 
@@ -176,29 +176,33 @@ class SignKeeper:
         if self._confirmed != wanted.key and not self._failures:
             self.delivery.state, self.delivery.text = State.SENDING, None
         self._confirmed = None  # until it is confirmed, nobody knows what the sign shows
-        held = None
         try:
-            if wanted.page:
-                held = await self._driver.show(wanted.page, wanted.left)
-            else:
-                await self._driver.blank()
+            shown, held = await self._deliver(wanted)
         except SignError as error:
             self._fail(error)
             return
         except BaseException:  # our own end, or a fault of ours
             self.delivery.state, self.delivery.text = State.FAILED, None
             raise
-        self._confirm(wanted, held)
+        self._confirm(shown, held)
 
-    def _confirm(self, wanted: Wanted, held: float | None) -> None:
+    async def _deliver(self, wanted: Wanted) -> tuple[Wanted, float | None]:
+        """Show a page, or nothing if there is none or its time is over; return what was confirmed, for how long."""
+        if wanted.page:
+            with suppress(SignTooLate):
+                return wanted, await self._driver.show(wanted.page, wanted.left)
+        await self._driver.blank()
+        return Wanted(), None
+
+    def _confirm(self, shown: Wanted, held: float | None) -> None:
         delivery, refresh = self.delivery, self.sign.told.refresh_seconds
         if self._failures:
             LOG.info("the sign is back", extra={"sign": self.sign.name})
-        self._confirmed, self._failures = wanted.key, 0
+        self._confirmed, self._failures = shown.key, 0
         self._again_at = self._monotonic() + (refresh if held is None else min(refresh, HOLD_SHARE * held))
         refused = self._is_refused()
-        delivery.state = State.SHOWN if wanted.page else State.REFUSED if refused else State.BLANK
-        delivery.text = wanted.text
+        delivery.state = State.SHOWN if shown.page else State.REFUSED if refused else State.BLANK
+        delivery.text = shown.text
         delivery.confirmed_at, delivery.failed_since = self._now(), None
         if not refused:
             delivery.error = delivery.todo = None

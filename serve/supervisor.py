@@ -45,7 +45,7 @@ class GatewayProcess:
             f"--model-name={serve.model_name}",
             f"--words={serve.words}",
         ]
-        self._grace = settings.deadline + 5
+        self._grace = settings.deadline + 30  # beside requests it ends the broker's readings and blanks the signs
         self._process: subprocess.Popen[bytes] | None = None
         self._deaths = Deaths("The gateway", log)
 
@@ -62,7 +62,7 @@ class GatewayProcess:
         self.stop()
 
     def stop(self) -> None:
-        """Stop once the running requests end; stopping twice is no error."""
+        """Stop once the running requests end and the signs are blank; stopping twice is no error."""
         if self._process is None:
             return
         with suppress(ProcessLookupError):

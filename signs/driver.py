@@ -26,6 +26,7 @@ class Driver(Protocol):
             The seconds after which the sign itself takes it away; None: never.
 
         Raises:
+            SignTooLate: too little is left; the page was not sent.
             SignError: it is not confirmed. What the sign shows is then unknown.
         """
 
@@ -45,7 +46,7 @@ class Driver(Protocol):
 
     @property
     def lost(self) -> bool:
-        """Whether the line broke since the last confirmation, so that the sign may have started anew."""
+        """Whether the line broke since this sign's last confirmation, so that the sign may have started anew."""
 
     async def close(self) -> None:
         """Leave the line; the sign keeps what it shows."""

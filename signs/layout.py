@@ -29,7 +29,7 @@ def paginate(text: str, width: int, lines: int, measure: Callable[[str], int], u
         wrapped = wrap(sentence, width, measure)
         if wide := next((line for line in wrapped if measure(line) > width), None):
             raise NotDrawable(
-                f"{wide!r} has {measure(wide)} {unit}, the sign {width}.", "Check the sign's `size` in the park's file."
+                f"A word has {measure(wide)} {unit}, the sign {width}.", "Check the sign's `size` in the park's file."
             )
         pages += [tuple(wrapped[start : start + lines]) for start in range(0, len(wrapped), lines)]
     return pages

@@ -24,6 +24,7 @@ QUIET_SECONDS = 0.2  # what comes this soon after a serial port was opened answe
 FORMS = "Write tcp://HOST:5000, udp://HOST:5000 or serial:///dev/ttyUSB0?baud=9600."
 
 Answer = TypeVar("Answer")
+Make = Callable[[], bytes]  # makes a command's frame at the moment when it goes out
 Find = Callable[[bytes], Answer | None]  # reads the answer in what came so far; None: it is not whole yet
 
 
@@ -36,22 +37,24 @@ class Line(ABC):
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.connections = 0  # opened so far: at each new one, every sign on the line may have started anew
         self._turn = asyncio.Lock()
 
-    async def ask(self, command: bytes, find: Find[Answer], seconds: float) -> Answer:
+    async def ask(self, make: Make, find: Find[Answer], seconds: float) -> Answer:
         """Send a command; return its answer.
 
         Args:
-            command: the whole frame.
+            make: makes the whole frame once it is its turn; if it raises, nothing is sent and the line stays open.
             find: reads the answer in what came so far; what it raises closes the line, too.
             seconds: to connect, send and receive; waiting for the turn not counted.
 
         Raises:
             SignUnreachable: nothing connects, or the other end hung up.
             SignSilent: there was no whole answer in time.
-            SignError: as `find` raises it.
+            SignError: as `make` or `find` raises it.
         """
         async with self._turn:
+            command = make()
             try:
                 async with asyncio.timeout(seconds):
                     return await self._ask(command, find)
@@ -102,6 +105,7 @@ class StreamLine(Line):
             await self.close()
         if self._reader is None or self._writer is None:
             self._reader, self._writer = await self._open()
+            self.connections += 1
         await _discard(self._reader)
         self._writer.write(command)
         await self._writer.drain()

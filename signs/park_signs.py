@@ -69,7 +69,7 @@ class SignFile(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)  # a key that is ignored is a sign misunderstood
 
     name: SignName | None = None  # None: the board's
-    board: SignName | None = None  # None: the park's file name
+    board: SignName | None = None  # None: the one of the park's sensors; without them the park's file name
     hours: str | None = None  # in which it is lit; None: always
     page_seconds: Annotated[float, Field(ge=1, le=60)] = 5
     refresh_seconds: Annotated[float, Field(ge=1, le=3600)] = 60  # between two confirmations of the same page
@@ -222,7 +222,8 @@ def read_park_signs(path: Path, sign: Sign, timezone: str) -> list[ParkSign]:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ParkError(f"{path} cannot be read: {error}.", TODO) from error
     zone = str(told.get("timezone") or timezone)
-    signs = [_sign(path.stem, zone, cells, one) for one in files]
+    board = _sensors_board(told.get("sensors")) or path.stem
+    signs = [_sign(path.stem, board, zone, cells, one) for one in files]
     for one in signs:
         _check(path, one)
     return signs
@@ -268,8 +269,14 @@ def drivers(signs: Iterable[ParkSign]) -> dict[str, Driver]:
     return made
 
 
-def _sign(park: str, zone: str, cells: Sign, told: DabitFile | MatrixFile) -> ParkSign:
-    board = told.board or park
+def _sensors_board(section: Any) -> str | None:
+    """Return the board that the park's sensors feed, if their section names one; the sensors check the section."""
+    board = section.get("board") if isinstance(section, dict) else None
+    return board if isinstance(board, str) else None
+
+
+def _sign(park: str, default: str, zone: str, cells: Sign, told: DabitFile | MatrixFile) -> ParkSign:
+    board = told.board or default
     return ParkSign(told.name or board, board, park, zone, told, cells)
 
 

@@ -198,7 +198,7 @@ def _dots(char: str, font: Font) -> bytes:
 
 def _check(text: str, font: Font) -> None:
     if not unicodedata.is_normalized("NFC", text):
-        raise NotDrawable(f"{text!r} is not in Unicode's form NFC.", "A message of the gateway always is.")
+        raise NotDrawable("The text is not in Unicode's form NFC.", "A message of the gateway always is.")
     if lacks := sorted({char for char in text if not _drawn(char, font)}):
         raise NotDrawable(
             f"The font of {font} dots lacks {', '.join(map(repr, lacks))}.", "It has ASCII and KS X 1001."

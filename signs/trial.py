@@ -85,6 +85,6 @@ async def _status(driver: Driver) -> str:
 async def _try_timer(driver: Driver, sign: ParkSign, say: Say) -> None:
     if not isinstance(driver, Dabit):
         raise SettingError(f"The sign {sign.name} has no timer.", "Only DABIT controllers have one.")
-    await driver.with_timer(SHORTEST).show((TIMER_TEXT,), SHORTEST)
+    await driver.with_timer(SHORTEST).show((TIMER_TEXT,), 2 * SHORTEST)  # the limit must not shorten the timer
     say(f"confirmed: {TIMER_TEXT}")
     say(f"Look at the sign: if the text is gone in {SHORTEST / 60:g} minutes, write `timer_minutes: 10` for it.")

@@ -118,6 +118,33 @@ def test_a_reset_is_noticed_by_the_lost_line() -> None:
     run(work)
 
 
+def test_every_sign_of_a_line_notices_that_it_broke_and_gets_its_brightness_again() -> None:
+    async def work() -> None:
+        one, two = Controller((160, 32), "1"), Controller((160, 32), "A")
+        async with TcpSimulator([one, two]) as sign:
+            line = Place.at(sign.url).line()
+            first, second = (Dabit(line, DabitSettings(20, 2, address, brightness=40, patience=1)) for address in "1A")
+            for each in (first, second):
+                await each.show(PAGE, 60)
+            assert not first.lost
+            one.odds = {Lie.CUT: 1}
+            with pytest.raises(SignUnreachable):
+                await first.blank()
+            one.odds = {}
+            two.reset()
+            two.brightness = 99
+            await first.show(PAGE, 60)
+            assert not first.lost
+            assert second.lost, "the first one's command opened the line again"
+            await second.blank()
+            assert not second.lost
+            await second.show(PAGE, 60)
+            assert (two.brightness, shows(two)) == (40, " ".join(PAGE))
+            await line.close()
+
+    run(work)
+
+
 def test_nothing_at_the_address_is_said() -> None:
     async def work() -> None:
         for kind in ("tcp", "udp"):

@@ -96,6 +96,13 @@ def test_the_gateway_may_have_as_many_files_as_connections() -> None:
     assert options(GATEWAY)["SocketBindAllow"] == [f"tcp:{GatewaySettings().port}"]
 
 
+@pytest.mark.parametrize("name", ["deploy-systemd.md", "deploy-systemd.ko.md"])
+def test_every_room_of_the_gateway_is_compiled_at_the_install(name: str) -> None:
+    (line,) = re.findall(r"-m compileall -q \.venv/lib (.+)", (ROOT / "docs" / name).read_text())
+    used = {"core", "pipeline", "clients", "sensors", "signs", "gateway", "serve"}
+    assert set(line.split()) == used
+
+
 def test_restarts_are_limited() -> None:
     gateway, vllm = options(GATEWAY), options(VLLM)
     assert gateway["Restart"] == vllm["Restart"] == ["always"]
@@ -107,6 +114,7 @@ def test_restarts_are_limited() -> None:
 
 def test_the_units_start_what_the_house_has() -> None:
     assert options(GATEWAY)["ExecStart"] == ["/opt/signboard/.venv/bin/python -m gateway run"]
+    assert options(GATEWAY)["ExecStopPost"] == ["-/opt/signboard/.venv/bin/python -m signs blank"]
     (command,) = options(VLLM)["ExecStart"]
     assert command == "/opt/signboard/.venv/bin/python -m serve exec --recipe recipes/${RECIPE}.yaml"
     assert (ROOT / "recipes" / f"{options(VLLM)['Environment'][0].removeprefix('RECIPE=')}.yaml").is_file()

@@ -41,7 +41,7 @@ class Scene:
         file = DabitFile(driver="dabit", url="tcp://sign", timer_minutes=timer, **told)
         self.keeper = SignKeeper(
             ParkSign("gate", "lake", "lake", "Asia/Seoul", file, DEFAULT_SIGN),
-            Dabit(self.wire, settings),
+            Dabit(self.wire, settings, lambda: self.clock.monotonic),
             self.boards,
             now=lambda: self.clock.now,
             monotonic=lambda: self.clock.monotonic,
@@ -237,6 +237,24 @@ def test_a_message_that_the_sign_cannot_show_is_refused_and_the_sign_is_blank() 
     run(work)
 
 
+@pytest.mark.parametrize(
+    "text", ["어제보다 10도 올라 뷁합니다.", "어제보다 1/2도 올라 포근합니다.", f"어제보다 {'포근' * 11}합니다."]
+)
+def test_the_log_says_why_a_message_is_refused_and_never_quotes_it(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        scene = Scene()
+        scene.write(text)
+        with caplog.at_level("ERROR", "signboard.gateway"):
+            await scene.pass_(1)
+        assert scene.state is State.REFUSED
+
+    run(work)
+    (record,) = caplog.records
+    why = str(vars(record)["why"])
+    assert why
+    assert not any(word in why for word in text.rstrip(".").split())
+
+
 def test_a_sign_is_dark_outside_its_hours() -> None:
     async def work() -> None:
         scene = Scene(hour=12, hours="06:00-22:00")  # 21 o'clock in Seoul
@@ -331,6 +349,17 @@ def test_with_a_timer_no_message_outlives_its_limit_even_if_the_line_is_cut_just
             scene.controller.odds = {Lie.SILENT: 1}
             await scene.pass_(cut)
             assert scene.shows == "", cut
+
+    run(work)
+
+
+def test_a_sign_whose_page_has_too_little_time_left_is_blank_and_says_so() -> None:
+    async def work() -> None:
+        scene = Scene(timer=10)
+        scene.write()
+        await scene.pass_(MAX_AGE - 2)  # less than the controller may wait for an answer
+        assert scene.boards.view("lake").message  # type: ignore[union-attr]
+        assert (scene.shows, scene.state, scene.keeper.delivery.text) == ("", State.BLANK, None)
 
     run(work)
 

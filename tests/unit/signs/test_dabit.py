@@ -7,12 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from core.errors import SettingError
+from core.sign import DEFAULT_SIGN
 from signs.dabit import HOLDS, Blank, Dabit, DabitSettings, Encoding, hold
 from signs.dabit_frame import command
-from signs.errors import NotDrawable, SignRefused, SignSilent
+from signs.errors import NotDrawable, SignRefused, SignSilent, SignTooLate
 from signs.line import Answer, Find, Line, Place, SerialLine, TcpLine, UdpLine
+from signs.park_signs import DabitFile, ParkSign
 from signs.simulator import Controller, Lie, read_odds
 from signs.simulator_lines import Connection
+from signs.trial import try_sign
 
 TEXT = "어제보다 10도 올라 포근합니다. 활짝 핀 꽃길을 따라 걸어보세요."
 
@@ -44,7 +47,8 @@ class Sign:
         self.clock = 100.0
         self.controller = Controller(size=(192, 48), clock=lambda: self.clock)
         self.wire = Wire(self.controller)
-        self.driver = Dabit(self.wire, DabitSettings(columns=24, rows=3, **settings))  # type: ignore[arg-type]
+        told = DabitSettings(columns=24, rows=3, **settings)  # type: ignore[arg-type]
+        self.driver = Dabit(self.wire, told, lambda: self.clock)
 
     def show(self, text: str = TEXT, page: int = 0, left: float = 3600) -> float | None:
         return asyncio.run(self.driver.show(self.driver.pages(text)[page], left))
@@ -121,8 +125,60 @@ def test_with_a_timer_the_sign_blanks_by_itself_and_never_after_the_messages_lim
     assert sign.show(left=130) == 120
     sign.clock += 120
     assert sign.controller.text == ""
-    assert sign.show(left=0.2) is None
+    commands = sign.controller.commands
+    with pytest.raises(SignTooLate):
+        sign.show(left=0.2)
+    assert sign.controller.commands == commands, "nothing was sent"
+
+
+def test_the_trial_of_a_timer_uses_the_controllers_two_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    sign = Sign()
+    told = DabitFile(driver="dabit", url="tcp://sign")
+    gate = ParkSign("gate", "lake", "lake", "Asia/Seoul", told, DEFAULT_SIGN)
+    monkeypatch.setattr("signs.trial.drivers", lambda _: {"gate": sign.driver})
+    asyncio.run(try_sign(gate, TEXT, lambda _: None, timer=True))
+    sign.clock += 119
+    assert sign.controller.text
+    sign.clock += 1
     assert sign.controller.text == ""
+
+
+def wait_for_the_line(sign: Sign, seconds: float, left: float) -> float | None:
+    """Show a page while another sign has the line for some seconds."""
+
+    async def work() -> float | None:
+        async with sign.wire._turn:
+            showing = asyncio.create_task(sign.driver.show(("산책",), left))
+            await asyncio.sleep(0)
+            sign.clock += seconds
+        return await showing
+
+    return asyncio.run(work())
+
+
+def test_a_page_that_waits_for_its_turn_is_not_sent_after_its_limit_and_not_held_past_it() -> None:
+    for timer in (None, 600):
+        sign = Sign(timer=timer)
+        with pytest.raises(SignTooLate):
+            wait_for_the_line(sign, 10, left=9.9)
+        assert sign.wire.sent == []
+    assert wait_for_the_line(Sign(timer=600), 10, left=130) == 40, "not 120: ten seconds of it are gone"
+    assert wait_for_the_line(Sign(timer=600), 10, left=140) == 120
+
+
+def test_a_screen_that_is_off_is_not_switched_on_after_the_pages_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    sign = Sign(blank=Blank.SCREEN_OFF)
+    asyncio.run(sign.driver.blank())
+    ask = Wire._ask
+
+    async def slow(wire: Wire, command: bytes, find: Find[Answer]) -> Answer:
+        sign.clock += 2
+        return await ask(wire, command, find)
+
+    monkeypatch.setattr(Wire, "_ask", slow)
+    with pytest.raises(SignTooLate):
+        sign.show(left=1)
+    assert not sign.controller.screen_on
 
 
 def test_brightness_is_set_once_and_again_after_a_failure() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from core.errors import ParkError
 from core.sign import DEFAULT_SIGN, Sign
+from sensors.park_sensors import read_park_sensors
 from signs.dabit import Dabit
 from signs.matrix import Matrix
 from signs.park_signs import DabitFile, Hours, ParkSign, drivers, read_park_signs, read_signs
@@ -54,6 +55,20 @@ def test_everything_may_be_said(tmp_path: Path) -> None:
     assert made["gate"]._line is made["pond"]._line, "one port, one line"
     assert isinstance(made["wall"], Matrix)
     assert str(made["wall"]._profile) == "192x32:12"
+
+
+def test_a_sign_follows_the_board_of_the_parks_sensors(tmp_path: Path) -> None:
+    one = '  - {driver: dabit, url: "tcp://a"}'
+    sensors = "sensors:\n  board: pond\n  devices: [{id: post}]\n"
+    (sign,) = read(tmp_path, one, sensors)
+    feeding = read_park_sensors(tmp_path / "lake.yaml", "Asia/Seoul")
+    assert feeding
+    assert (sign.name, sign.board, sign.park) == ("pond", feeding.board, "lake")
+    (sign,) = read(tmp_path, '  - {board: gate, driver: dabit, url: "tcp://a"}', sensors)
+    assert sign.board == "gate", "the sign's own word counts"
+    for other in ("sensors:\n  devices: [{id: post}]\n", "sensors: 1\n", "sensors: {board: 1}\n"):
+        (sign,) = read(tmp_path, one, other)
+        assert sign.board == "lake"
 
 
 def test_a_park_without_signs_has_none(tmp_path: Path) -> None:

@@ -105,8 +105,9 @@ def test_a_sentence_with_more_lines_than_the_sign_continues_on_the_next_page() -
 
 @pytest.mark.parametrize("text", ["뷁", "☃", "어제보다 🌞", unicodedata.normalize("NFD", "가")])
 def test_what_the_font_lacks_is_refused(text: str) -> None:
-    with pytest.raises(NotDrawable):
+    with pytest.raises(NotDrawable) as caught:
         render(text, SignProfile.parse("192x48"))
+    assert text not in caught.value.what or len(text) == 1, "logs have it: it names a character, never the text"
     assert not fits(text, SignProfile.parse("192x48"))
 
 
