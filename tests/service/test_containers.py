@@ -170,6 +170,10 @@ def test_the_stages_image_may_copy_what_it_copies() -> None:
     assert {f"!{name}" for line in copied for name in line.split()} == set(sent)
 
 
+def test_private_keys_stay_out_of_commits() -> None:
+    assert "*.key" in (ROOT / ".gitignore").read_text().split()
+
+
 def test_every_variable_is_explained() -> None:
     used = set(re.findall(r"\$\{(\w+):-", (ROOT / "docker-compose.yml").read_text()))
     explained = variables((ROOT / ".env.example").read_text())

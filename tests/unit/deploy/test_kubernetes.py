@@ -205,4 +205,4 @@ def test_the_images_are_built_on_the_pinned_vllm_without_what_must_stay_outside(
     assert f"FROM vllm/vllm-openai:v{pinned[1]}\n" in (FOLDER / "vllm.Dockerfile").read_text()
     for name in ("vllm", "gateway"):
         ignored = (FOLDER / f"{name}.Dockerfile.dockerignore").read_text().split()
-        assert {".env", ".git", "runs", "models", ".venv"} <= set(ignored)
+        assert {".env", ".git", "runs", "models", ".venv", "**/*.key", "**/*.pem"} <= set(ignored)
