@@ -18,6 +18,7 @@ not send before it, and that may be stale.
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -35,7 +36,7 @@ from gateway.boards import Boards, BoardView
 from gateway.log import LOG
 from gateway.metrics import Metrics
 from gateway.pictures import Wanted, encode, pages_of, profile_of, stacked
-from gateway.settings import GatewaySettings
+from gateway.settings import NAME, GatewaySettings
 from sensors.mqtt import KEEP_ALIVE, RECONNECT_SECONDS, Broker
 from signs.errors import NotDrawable
 
@@ -148,7 +149,9 @@ class Publisher:
                 LOG.exception("a board could not be published", extra={"board": view.board})
 
     async def _correct(self, board: str, payload: bytes) -> None:
-        """Blank a board that the broker kept and we have no message for."""
+        """Blank a board that the broker kept and we have no message for; what no board can be called is not ours."""
+        if not re.fullmatch(NAME, board):
+            return
         view = self._boards.view(board, blank=True)
         if view and view.message is None and _has_message(payload):
             self._show(view)

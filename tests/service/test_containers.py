@@ -37,10 +37,11 @@ def compose_file(**variables: str) -> dict[str, Any]:
     """Return docker-compose.yml with its variables filled in."""
 
     def fill(match: re.Match[str]) -> str:
-        return variables.get(match[1]) or match[2]
+        given = variables.get(match[1])
+        return match[3] if given is None or (match[2] and not given) else given
 
     content: dict[str, Any] = yaml.safe_load(
-        re.sub(r"\$\{(\w+):-([^}]*)\}", fill, (ROOT / "docker-compose.yml").read_text())
+        re.sub(r"\$\{(\w+)(:?)-([^}]*)\}", fill, (ROOT / "docker-compose.yml").read_text())
     )
     return content
 
@@ -170,8 +171,12 @@ def test_the_stages_image_may_copy_what_it_copies() -> None:
     assert {f"!{name}" for line in copied for name in line.split()} == set(sent)
 
 
+def test_private_keys_stay_out_of_commits() -> None:
+    assert "*.key" in (ROOT / ".gitignore").read_text().split()
+
+
 def test_every_variable_is_explained() -> None:
-    used = set(re.findall(r"\$\{(\w+):-", (ROOT / "docker-compose.yml").read_text()))
+    used = set(re.findall(r"\$\{(\w+):?-", (ROOT / "docker-compose.yml").read_text()))
     explained = variables((ROOT / ".env.example").read_text())
     assert used <= explained
     read = {
@@ -179,7 +184,27 @@ def test_every_variable_is_explained() -> None:
         for settings in (ServeSettings, GatewaySettings)
         for name, field in settings.model_fields.items()
     }
-    assert explained == read | {"RECIPE", "SIGNBOARD_SENSORS_PASSWORD", "SIGNBOARD_BROKER_ADDRESS"}  # compose's own
+    composes = {f"SIGNBOARD_{name}" for name in ("SENSORS_PASSWORD", "PLAYERS_PASSWORD", "BROKER_ADDRESS")}
+    assert explained == read | composes | {"RECIPE"}
+
+
+def test_compose_hands_the_gateway_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handed = compose_file()["services"]["gateway"]["environment"]
+    prefix = GatewaySettings.model_config["env_prefix"]
+    missing = {name.upper() for name in GatewaySettings.model_fields} - {name.removeprefix(prefix) for name in handed}
+    line = {"HOST", "PORT", "MODEL_URL", "SIGN"}  # in the command; SIGNBOARD_SIGN has no prefix
+    fit_compose = {"MODEL_NAME", "FINGERPRINT", "PARKS", "BODY_LIMIT", "BOARDS"}
+    load = {"RUNNING", "WAITING", "FAILURES", "PROBE_SECONDS", "HEALTH_SECONDS"}
+    assert missing == line | fit_compose | load
+    monkeypatch.chdir(tmp_path)
+    default = GatewaySettings()
+    for name, value in handed.items():
+        monkeypatch.setenv(name, value)
+    settings = GatewaySettings()
+    differ = {name for name in GatewaySettings.model_fields if getattr(settings, name) != getattr(default, name)}
+    assert differ == {"words", "sensor_store", "broker_user"}
+    silent = compose_file(SIGNBOARD_GATEWAY_PUBLISH_DISCOVERY="")["services"]["gateway"]["environment"]
+    assert silent["SIGNBOARD_GATEWAY_PUBLISH_DISCOVERY"] == "", "it can be switched off"
 
 
 def test_the_example_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Alerts and dashboards against the real thing: promtool, and the /metrics of a gateway that runs."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from benchmarks.scripted_server import GOOD, eventually, saying, scripted
 from core.ports import free_port
 from gateway.keys import KeyScope, new_key
+from tests.conftest import ROOT
 from tests.service.test_gateway_process import TEN_TWENTY
 from tests.service.test_sensors import settings
 from tests.support.gateway_server import running_gateway
@@ -42,6 +44,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "backups").mkdir()
     watched: dict[str, Any] = {
         "broker": f"mqtt://127.0.0.1:{free_port()}",
+        "publish": "signboard",
         "backups": folder / "backups",
         "certificate": folder / "no.pem",
     }
@@ -112,10 +115,19 @@ def test_the_gateway_exposes_what_alerts_watch(scraped: str) -> None:
         "signboard_backup_age_seconds +Inf",
         'signboard_certificate_seconds{file="no.pem"} -Inf',
         "signboard_broker_connected 0.0",
+        "signboard_publisher_connected 0.0",
         DEAF,
     ):
         assert line in scraped
     assert GOOD not in scraped
+
+
+@pytest.mark.parametrize("page", ["monitoring.md", "monitoring.ko.md"])
+def test_every_metric_that_the_gateway_exposes_is_explained(page: str, scraped: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    names = re.findall(r"^# TYPE (signboard_\w+)", scraped, re.MULTILINE)
+    told = [name for name in names if not name.endswith("_created")]  # prometheus_client's own
+    assert [name for name in told if not re.search(rf"`{name}[`{{]", text)] == []
 
 
 def test_a_key_that_prometheus_sends_opens_the_metrics() -> None:

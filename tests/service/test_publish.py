@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from paho.mqtt import publish
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from PIL import Image
@@ -154,6 +155,18 @@ def test_a_new_gateway_blanks_what_an_earlier_one_left(tmp_path: Path) -> None:
         assert player.status(b"offline")
         with running_gateway(model.url, port=port, **settings(broker)):
             assert player.shows(None)
+
+
+def test_a_new_gateway_leaves_alone_what_can_be_no_board(tmp_path: Path) -> None:
+    with mosquitto(tmp_path) as broker, scripted(right_answer) as model, listening(broker) as player:
+        for board in ("Lake", "lake"):
+            kept = json.dumps({"message": {"generated_text": board}})
+            publish.single(f"signboard/{board}/message", kept, 1, retain=True, port=broker.port)
+        assert player.shows("Lake", "Lake")
+        with running_gateway(model.url, **settings(broker)) as client:
+            assert player.shows(None, "lake")
+            assert player.shows(show(str(client.base_url)))  # after what the broker kept
+            assert player.text("Lake") == "Lake"
 
 
 def test_a_broker_that_comes_back_gets_every_board_as_it_is_then(tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from core.sign import Sign
+from gateway.parks import Parks
 from gateway.server import DRAIN_MARGIN
-from gateway.settings import read_gateway_settings
+from gateway.settings import GatewaySettings, read_gateway_settings
 from pipeline.environment import OFFLINE
 from tests.conftest import ROOT
 
@@ -155,6 +157,25 @@ def test_the_settings_are_the_gateways(
     assert any(settings.sensor_store.startswith(f"sqlite:///{mount}/") for mount in mounts)
 
 
+def test_an_overlay_brings_its_own_parks_and_reaches_their_signs(example: Manifests, tmp_path: Path) -> None:
+    files, config = (find(example, "ConfigMap", name)["data"] for name in ("signboard-parks", "signboard-gateway"))
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    parks = Parks(tmp_path, config["SIGNBOARD_GATEWAY_PARK"], Sign.parse(config["SIGNBOARD_SIGN"]), "Asia/Seoul")
+    (mount,) = [one for one in container(example, "signboard-gateway")["volumeMounts"] if one["name"] == "parks"]
+    assert Path(mount["mountPath"]) == Path("/signboard") / GatewaySettings.model_fields["parks"].default
+    volume = next(one for one in pod(example, "signboard-gateway")["volumes"] if one["name"] == "parks")
+    assert volume["configMap"]["name"] == find(example, "ConfigMap", "signboard-parks")["metadata"]["name"]
+    (rule,) = find(example, "NetworkPolicy", "signboard-gateway-signs")["spec"]["egress"]
+    reached = {
+        f"{port['protocol'].lower()}://{place['ipBlock']['cidr'].removesuffix('/32')}:{port['port']}"
+        for place in rule["to"]
+        for port in rule["ports"]
+    }
+    assert parks.signs()
+    assert {sign.address for sign in parks.signs()} <= reached
+
+
 def test_no_secret_is_in_the_manifests(base: Manifests, example: Manifests) -> None:
     assert not [one for one in [*base, *example] if one["kind"] == "Secret"]
     assert {"secretRef": {"name": "signboard-gateway-secrets"}} in container(base, "signboard-gateway")["envFrom"]
@@ -205,4 +226,4 @@ def test_the_images_are_built_on_the_pinned_vllm_without_what_must_stay_outside(
     assert f"FROM vllm/vllm-openai:v{pinned[1]}\n" in (FOLDER / "vllm.Dockerfile").read_text()
     for name in ("vllm", "gateway"):
         ignored = (FOLDER / f"{name}.Dockerfile.dockerignore").read_text().split()
-        assert {".env", ".git", "runs", "models", ".venv"} <= set(ignored)
+        assert {".env", ".git", "runs", "models", ".venv", "**/*.key", "**/*.pem"} <= set(ignored)
