@@ -138,13 +138,13 @@ def test_running_twice_changes_nothing(line: Path) -> None:
 
 
 def test_a_bare_call_stops_by_itself_with_a_clean_message(server: ModelServer) -> None:
-    answers = asyncio.run(ask_raw(list(cases(1, 27)), server.url, "signboard", "none"))
+    answers = asyncio.run(ask_raw(list(cases(1, 9)), server.url, "signboard", "none"))
     scores = score(answers)
-    assert scores.answers == 129
+    assert scores.answers == 387
     assert scores.stopped == 1.0
     assert scores.labels == 0.0
-    # three misses here would be a broken line, one is luck (docs/LOG.md)
-    assert scores.passes >= 0.98
+    # 96.5 % of the whole grid pass (docs/LOG.md); of 387, fewer than 93 % would be no luck (3.7 standard deviations)
+    assert scores.passes >= 0.93
     assert scores.distinct > 0.9
     assert scores.elements >= 6  # what is composed for these cases names 9 to 13
 
