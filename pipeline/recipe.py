@@ -156,7 +156,7 @@ class ServeSection(Section):
     cpu_threads: int | None = Field(default=None, ge=1)  # CPU only; None leaves them, and their binding, to vLLM
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)  # GPU only
     enforce_eager: bool = False  # skip compilation: starts faster, writes slower
-    drafting: bool = True  # look up how a message probably goes on, and let the model check it in one pass
+    drafting: bool = False  # look up how a message probably goes on, and let the model check it in one pass
     draft_tokens: int = Field(default=8, ge=1, le=32)  # at most, for one pass
     draft_threshold: float = Field(default=0.3, gt=0, le=1)  # how likely a whole draft must look by the table
 

@@ -18,7 +18,7 @@ SERVE = ServeSection(
     cpu_threads=3,
     gpu_memory_utilization=0.625,
     enforce_eager=True,
-    drafting=False,
+    drafting=True,
     draft_tokens=5,
     draft_threshold=0.5,
 )
