@@ -114,7 +114,7 @@ OWN_LINES := tests/line/test_families.py
 line-tests: $(VENV)/dev
 	$(PY) -m pytest tests/line $(addprefix --ignore=,$(OWN_LINES))
 
-service-tests: $(VENV)/debian $(VENV)/cse/ready $(VENV)/bin/promtool
+service-tests: $(VENV)/debian $(VENV)/cse/ready $(VENV)/bin/promtool $(VENV)/audit/ready
 	$(PY) -m pytest $(OWN_LINES) tests/service
 
 lint: $(VENV)/dev

@@ -18,8 +18,8 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -118,14 +118,24 @@ class Row:
 MESSAGE, NEXT = "어제보다 10도 올라 포근합니다.", "어제보다 11도 올라 포근합니다."
 
 
-async def one_fault(lie: Lie) -> Row:
-    """Tell one lie at the command that brings a new message."""
+@asynccontextmanager
+async def showing_a_message() -> AsyncIterator[tuple[Scene, SignKeeper]]:
+    """Run a sign and its keeper at real speed; the sign has confirmed a message."""
     scene = Scene(1, 6 * 3600, 3, None, 1)
     keeper = await scene.start()
     task = asyncio.create_task(keeper.run())
     try:
         scene.write(MESSAGE)
         await until(lambda: keeper.delivery.text == MESSAGE)
+        yield scene, keeper
+    finally:
+        task.cancel()
+        await scene.sign.stop()
+
+
+async def one_fault(lie: Lie) -> Row:
+    """Tell one lie at the command that brings a new message."""
+    async with showing_a_message() as (scene, keeper):
         scene.controller.odds, told = {lie: 1.0}, scene.controller.told
         begin = time.monotonic()
         scene.write(NEXT)
@@ -134,19 +144,11 @@ async def one_fault(lie: Lie) -> Row:
         seen = Seen()
         await until(lambda: recovered(scene, keeper, begin, seen))
         return Row(lie, seen.operator, seen.shown, time.monotonic() - begin)
-    finally:
-        task.cancel()
-        await scene.sign.stop()
 
 
 async def off(seconds: float) -> Row:
     """Switch the sign off for a while, with a new message meanwhile."""
-    scene = Scene(1, 6 * 3600, 3, None, 1)
-    keeper = await scene.start()
-    task = asyncio.create_task(keeper.run())
-    try:
-        scene.write(MESSAGE)
-        await until(lambda: keeper.delivery.text == MESSAGE)
+    async with showing_a_message() as (scene, keeper):
         scene.controller.reset()
         await scene.sign.stop()
         await asyncio.sleep(seconds / 2)
@@ -157,9 +159,6 @@ async def off(seconds: float) -> Row:
         await scene.sign.__aenter__()
         await until(lambda: scene.shows == NEXT and keeper.delivery.text == NEXT)
         return Row(f"no power for {seconds:g} s", seen.operator, seen.shown, time.monotonic() - begin)
-    finally:
-        task.cancel()
-        await scene.sign.stop()
 
 
 @dataclass

@@ -56,8 +56,7 @@ def test_the_pins_of_this_environment_are_read() -> None:
 def test_without_internet_nobody_says_that_there_are_no_weaknesses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not PIP_AUDIT.exists():
-        pytest.skip("pip-audit is not installed: make audit installs it")
+    assert PIP_AUDIT.exists(), "pip-audit is missing: make test installs it"
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens on the discard port
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
