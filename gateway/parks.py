@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.errors import ParkError, SettingError
+from core.faults import in_file
 from core.park import ALL_YEAR, Element, Park
 from core.sign import Sign
 from gateway.settings import NAME, known_timezone
@@ -131,8 +132,7 @@ def read_park(path: Path, sign: Sign, timezone: str) -> Park:
         text = path.read_text(encoding="utf-8")
         told = ParkFile.model_validate(yaml.safe_load(text))
     except ValidationError as error:
-        wrong = "; ".join(_fault(found) for found in error.errors())
-        raise ParkError(f"{path} is not a park: {wrong}.", TODO) from error
+        raise ParkError(f"{path} is not a park: {in_file(error.errors())}.", TODO) from error
     except (OSError, ValueError, yaml.YAMLError) as error:  # YAML's own dates may be none
         raise ParkError(f"{path} cannot be read: {error}.", TODO) from error
     node: Any = yaml.compose(text)
@@ -152,9 +152,3 @@ def read_park(path: Path, sign: Sign, timezone: str) -> Park:
         except ParkError as error:
             raise ParkError(f"{path}, month {month}: {error.what}", error.todo) from error
     return park
-
-
-def _fault(found: Any) -> str:
-    place, value = ".".join(map(str, found["loc"])), found["input"]
-    told = f" (found {value!r})" if isinstance(value, str | int | float | None) else ""
-    return f"{place}: {found['msg']}{told}" if place else f"{found['msg']}{told}"

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from core.errors import SettingError
+from core.faults import in_variables
 from core.problem import Words
 from core.sign import Sign
 from gateway.keys import Key, parse_keys
@@ -171,7 +172,7 @@ def read_gateway_settings(**given: Any) -> GatewaySettings:
         settings = GatewaySettings(**{key: value for key, value in given.items() if value is not None})
         keys = settings.parsed_keys
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        wrong = in_variables(error.errors())
         raise SettingError(
             f"The gateway's settings cannot be used: {wrong}.", "Compare .env with .env.example."
         ) from error

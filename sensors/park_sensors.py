@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.errors import ParkError, SettingError
+from core.faults import in_file
 from sensors.adapters import ADAPTERS
 from sensors.days import Choice, Mode
 from sensors.quality import Rules
@@ -158,8 +159,7 @@ def read_park_sensors(path: Path, timezone: str) -> ParkSensors | None:
         section = SensorsFile.model_validate(told["sensors"])
         repeated = next(_repeated_keys(yaml.compose(text)), None)
     except ValidationError as error:
-        wrong = "; ".join(_fault(found) for found in error.errors())
-        raise ParkError(f"{path}, sensors: {wrong}.", TODO) from error
+        raise ParkError(f"{path}, sensors: {in_file(error.errors(), 'the section')}.", TODO) from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ParkError(f"{path} cannot be read: {error}.", TODO) from error
     if repeated:
@@ -193,9 +193,3 @@ def _repeated_keys(node: yaml.Node | None) -> Iterator[str]:
     for child in children:
         for part in child if isinstance(child, tuple) else (child,):
             yield from _repeated_keys(part)
-
-
-def _fault(found: Any) -> str:
-    place = ".".join(map(str, found["loc"])) or "the section"
-    told = f" (found {found['input']!r})" if isinstance(found["input"], str | int | float | None) else ""
-    return f"{place}: {found['msg']}{told}"

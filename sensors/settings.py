@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingError
+from core.faults import in_variables
 from sensors.mqtt import Broker
 
 PREFIX = "SIGNBOARD_GATEWAY_"
@@ -52,5 +53,5 @@ def read_sensor_settings(**given: Any) -> SensorSettings:
     try:
         return SensorSettings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        wrong = "; ".join(f"{PREFIX}{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors())
+        wrong = in_variables(error.errors(), PREFIX)
         raise SettingError(f"A setting is unusable: {wrong}.", "docs/settings.md explains each.") from error

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingError
+from core.faults import in_variables
 
 
 class ServeSettings(BaseSettings):
@@ -50,5 +51,5 @@ def read_settings(**given: Any) -> ServeSettings:
     try:
         return ServeSettings(**{key: value for key, value in given.items() if value is not None})
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        wrong = in_variables(error.errors())
         raise SettingError(f"The settings cannot be used: {wrong}.", "Compare .env with .env.example.") from error

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 from core.errors import ParkError, SettingError
+from core.faults import in_file
 from core.sign import DEFAULT_SIGN, Sign
 from signs.dabit import CELL, HOLDS, ROW, Blank, Dabit, DabitSettings, Encoding
 from signs.dabit_frame import ADDRESSES
@@ -217,8 +218,7 @@ def read_park_signs(path: Path, sign: Sign, timezone: str) -> list[ParkSign]:
         cells = Sign.parse(str(told["sign"])) if told.get("sign") else sign
         files = SIGNS.validate_python(told["signs"])
     except ValidationError as error:
-        wrong = "; ".join(_fault(found) for found in error.errors())
-        raise ParkError(f"{path}, signs: {wrong}.", TODO) from error
+        raise ParkError(f"{path}, signs: {in_file(error.errors(), 'the list')}.", TODO) from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ParkError(f"{path} cannot be read: {error}.", TODO) from error
     zone = str(told.get("timezone") or timezone)
@@ -295,9 +295,3 @@ def _check(path: Path, sign: ParkSign) -> None:
             f"{path}, sign {sign.name}: it has {settings.columns}x{settings.rows} cells, messages have {sign.cells}.",
             f"Write `sign: {settings.columns}x{settings.rows}` into the park's file, or correct the sign's `size`.",
         )
-
-
-def _fault(found: Any) -> str:
-    place = ".".join(map(str, found["loc"])) or "the list"
-    told = f" (found {found['input']!r})" if isinstance(found["input"], str | int | float | None) else ""
-    return f"{place}: {found['msg']}{told}"

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingError
+from core.faults import in_variables
 from core.sign import DEFAULT_SIGN, Sign
 
 
@@ -40,4 +41,5 @@ def read_sign_settings(**given: Any) -> SignSettings:
     try:
         return SignSettings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        raise SettingError(f"A setting is unusable: {error}.", "docs/settings.md explains each.") from error
+        wrong = in_variables(error.errors())
+        raise SettingError(f"A setting is unusable: {wrong}.", "docs/settings.md explains each.") from error
