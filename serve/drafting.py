@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.drafts import read_drafts
+from pipeline.drafts import CONTEXT, read_drafts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,9 @@ class TableProposer:
             token_ids_cpu: the tokens of all requests, (requests, context).
         """
         return [
-            self._drafts.after(tokens[:count].tolist()) if new and count < self._longest else []
+            self._drafts.after(tokens[max(0, count - CONTEXT) : count].tolist())
+            if new and count < self._longest
+            else []
             for new, count, tokens in zip(sampled_token_ids, num_tokens_no_spec, token_ids_cpu, strict=False)
         ]
 
