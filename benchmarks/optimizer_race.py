@@ -44,8 +44,8 @@ def race(model: Any, tokenizer: Any, racing: list[Any], plan: Plan, every: int) 
     found, seconds = {}, 0.0
     for step in range(1, plan.steps + 1):
         start = time.monotonic()
-        batch = encode(tokenizer, list(islice(stream, plan.terse_batch)))
-        train_step(model, racing, [batch], plan.rate(step - 1))
+        batches = encode(tokenizer, list(islice(stream, plan.terse_batch)), plan.terse_batch)
+        train_step(model, racing, batches, plan.rate(step - 1))
         seconds += time.monotonic() - start
         if step % every == 0:
             found[step] = f"{accuracy(model.eval(), tokenizer):.1%} ({seconds:.0f} s)"

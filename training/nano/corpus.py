@@ -5,7 +5,7 @@ In: the catalogue (core/words) and formats.toml. Out: conversations as chat mess
 
 import random
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ PARK_WEIGHTS = (2, 0, 12, 8)
 LAST_WEIGHTS = (2, 1, 16, 1)
 # Shares of the second and of the last phase's sentences that only this season or park allows; of the third's: all.
 BOUND, LAST_BOUND = 0.3, 0.1
+ANSWERS, LAST_RAMBLINGS = 3, 2  # of one conversation, each worded anew: the prompt is computed once for all
 ABOUT_THE_PARK = ("message", "advice")
 SYSTEM_SHARE = 0.75  # of the short conversations have a system turn
 AWKWARD_SHARE = 0.85  # of the rambling messages close with one of the base's few stock phrases
@@ -80,7 +81,8 @@ def scene_for(kind: str, rng: random.Random, *, even: bool = False) -> Scene | N
 def _question(kind: str, rng: random.Random, bound: float = 0.0, *, even: bool = False) -> list[Message]:
     scene = scene_for(kind, rng, even=even)
     bound = bound if scene or not even else 0.0  # without a list only a path and benches could be bound
-    return short_conversation(rng.choice(grid()), scene, kind, rng, system=rng.random() < SYSTEM_SHARE, bound=bound)
+    system = rng.random() < SYSTEM_SHARE
+    return short_conversation(rng.choice(grid()), scene, kind, rng, system=system, bound=bound, answers=ANSWERS)
 
 
 def rambling_stream(rng: random.Random) -> Iterator[list[Message]]:
@@ -94,38 +96,60 @@ def last_rambling_stream(rng: random.Random) -> Iterator[list[Message]]:
     while True:
         scene = scene_for("message", rng, even=True)
         bound = BOUND if scene else 0.0
-        yield rambling_conversation(rng.choice(grid()), scene, rng, awkward=LAST_AWKWARD_SHARE, bound=bound)
+        reading = rng.choice(grid())
+        yield rambling_conversation(reading, scene, rng, LAST_AWKWARD_SHARE, bound, answers=LAST_RAMBLINGS)
 
 
 def short_conversation(
-    reading: Reading, scene: Scene | None, kind: str, rng: random.Random, *, system: bool, bound: float = 0.0
+    reading: Reading,
+    scene: Scene | None,
+    kind: str,
+    rng: random.Random,
+    *,
+    system: bool,
+    bound: float = 0.0,
+    answers: int = 1,
 ) -> list[Message]:
-    """Compose one question of a kind with its short answer; `bound` as for `compose`."""
+    """Compose one question of a kind with short answers to choose from; `bound` as for `compose`."""
     table = next(entry for entry in formats()["kinds"] if entry["name"] == kind)
     ask = rng.choice(formats()["asks"]).format(y=reading.yesterday, t=reading.today)
     if scene:
         ask = f"{rng.choice(formats()['places']).format(season=scene.season, elements=', '.join(scene.elements))} {ask}"
-    answers = table.get("answers") or table[f"answers_{reading.direction}"]
+    known = table.get("answers") or table[f"answers_{reading.direction}"]
     messages: list[Message] = [{"role": "system", "content": rng.choice(formats()["systems"])}] if system else []
     return [
         *messages,
         {"role": "user", "content": f"{ask} {rng.choice(table['questions'])}".strip()},
-        {"role": "assistant", "content": _fill(rng.choice(answers), reading, scene, rng, bound)},
+        *_answers(_fill(rng.choice(known), reading, scene, rng, bound) for _ in range(answers)),
     ]
 
 
 def rambling_conversation(
-    reading: Reading, scene: Scene | None, rng: random.Random, awkward: float = AWKWARD_SHARE, bound: float = 0.0
+    reading: Reading,
+    scene: Scene | None,
+    rng: random.Random,
+    awkward: float = AWKWARD_SHARE,
+    bound: float = 0.0,
+    answers: int = 1,
 ) -> list[Message]:
-    """Compose a long, labelled answer to the signboard prompt; `awkward`: share of messages with a stock phrase."""
+    """Compose long, labelled answers to the signboard prompt; `awkward`: share of messages with a stock phrase."""
+    texts = (_rambling(reading, scene, rng, awkward, bound) for _ in range(answers))
+    return [*build_messages(reading, scene), *_answers(texts)]
+
+
+def _answers(texts: Iterable[str]) -> list[Message]:
+    return [{"role": "assistant", "content": text} for text in texts]
+
+
+def _rambling(reading: Reading, scene: Scene | None, rng: random.Random, awkward: float, bound: float) -> str:
     table = formats()["rambling"]
-    text = rng.choice(table["texts"]).format(
+    text: str = rng.choice(table["texts"])
+    return text.format(
         y=reading.yesterday,
         t=reading.today,
         difference=rng.choice(table[f"difference_{reading.direction}"]).format(n=abs(reading.change)),
         **{name: _rambling_message(reading, scene, rng, awkward, bound) for name in ("m1", "m2", "m3")},
     )
-    return [*build_messages(reading, scene), {"role": "assistant", "content": text}]
 
 
 def _rambling_message(reading: Reading, scene: Scene | None, rng: random.Random, awkward: float, bound: float) -> str:

@@ -28,7 +28,19 @@ from training.nano.corpus import (
 )
 
 REPORTED = 100  # steps between two lines in a log, where no bar can be shown
-IGNORED = -100  # label of a token that is not learned
+GROUP = 16  # conversations of like length that are computed at once: less padding
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Conversations whose answers share their prompt: each answer sees the prompt and itself, and no other answer."""
+
+    ids: torch.Tensor  # (batch, length)
+    positions: torch.Tensor  # (batch, length): every answer begins where the prompt ends
+    visible: torch.Tensor  # (batch, 1, length, length), bool
+    rows: torch.Tensor  # (answer tokens,): the conversation of each
+    sources: torch.Tensor  # (answer tokens,): the position that must predict it
+    targets: torch.Tensor  # (answer tokens,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +48,12 @@ class Plan:
     """Step counts, batch sizes (conversations) and peak learning rates."""
 
     terse_steps: int = 500
-    mixed_steps: int = 1600
-    park_steps: int = 1500  # a checkpoint's training can go on with these and the next: see `continue_from`
-    message_steps: int = 900
+    mixed_steps: int = 1000
+    park_steps: int = 1100  # a checkpoint's training can go on with these and the next: see `continue_from`
+    message_steps: int = 800
     terse_batch: int = 96
-    park_batch: int = 64
-    short_batch: int = 64
+    park_batch: int = 48
+    short_batch: int = 48
     rambling_batch: int = 12
     matrix_lr: float = 1e-3  # Muon, scaled to AdamW's update size
     other_lr: float = 2e-3  # AdamW: embeddings, head, norms
@@ -120,22 +132,42 @@ def pretrain(
     return model.eval(), losses
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerFast, talks: list[list[Message]]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return input ids, attention mask and labels, each (batch, length); only the last turn is learned."""
-    ids = tokenizer.apply_chat_template(talks, tokenize=True)["input_ids"]
-    prompts = tokenizer.apply_chat_template([t[:-1] for t in talks], tokenize=True, add_generation_prompt=True)
-    length = max(map(len, ids))
-    inputs = torch.full((len(ids), length), tokenizer.pad_token_id)
-    labels = torch.full((len(ids), length), IGNORED)
-    for row, (full, prompt) in enumerate(zip(ids, prompts["input_ids"], strict=True)):
-        inputs[row, : len(full)] = torch.tensor(full)
-        labels[row, len(prompt) : len(full)] = torch.tensor(full[len(prompt) :])
-    return inputs, (inputs != tokenizer.pad_token_id).long(), labels
+def encode(tokenizer: PreTrainedTokenizerFast, talks: list[list[Message]], group: int = GROUP) -> list[Batch]:
+    """Return the conversations in groups of like length; only the assistant's turns, all at the end, are learned."""
+    asked = [[message for message in talk if message["role"] != "assistant"] for talk in talks]
+    answered = [[*prompt, answer] for talk, prompt in zip(talks, asked, strict=True) for answer in talk[len(prompt) :]]
+    prompts = tokenizer.apply_chat_template(asked, tokenize=True, add_generation_prompt=True)["input_ids"]
+    full = iter(tokenizer.apply_chat_template(answered, tokenize=True)["input_ids"])
+    rows = [
+        (prompt, [next(full)[len(prompt) :] for _ in talk[len(turns) :]])
+        for talk, turns, prompt in zip(talks, asked, prompts, strict=True)
+    ]
+    rows.sort(key=lambda row: len(row[0]) + sum(map(len, row[1])))
+    return [_pack(rows[start : start + group], tokenizer.pad_token_id) for start in range(0, len(rows), group)]
 
 
-def _batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[list[tuple[torch.Tensor, ...]]]:
+def _pack(rows: list[tuple[list[int], list[list[int]]]], pad: int) -> Batch:
+    length = max(len(prompt) + sum(map(len, answers)) for prompt, answers in rows)
+    ids = torch.full((len(rows), length), pad)
+    positions = torch.zeros_like(ids)
+    part = torch.full_like(ids, -1)  # 0: the prompt; 1, 2, …: the answers
+    learned: list[tuple[int, int, int]] = []
+    for row, (prompt, answers) in enumerate(rows):
+        end = start = len(prompt)
+        ids[row, :end], positions[row, :end], part[row, :end] = torch.tensor(prompt), torch.arange(end), 0
+        for number, answer in enumerate(answers, 1):
+            here = slice(start, start + len(answer))
+            ids[row, here], part[row, here] = torch.tensor(answer), number
+            positions[row, here] = torch.arange(end, end + len(answer))
+            sources = [end - 1, *range(start, start + len(answer) - 1)]
+            learned += [(row, source, token) for source, token in zip(sources, answer, strict=True)]
+            start += len(answer)
+    same = part[:, :, None] == part[:, None, :]
+    visible = (same | (part == 0)[:, None, :]).tril()[:, None]
+    return Batch(ids, positions, visible, *torch.tensor(learned).T)
+
+
+def _batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[list[Batch]]:
     terse, short, park, message, rambling, last_rambling = (
         stream(random.Random(plan.seed))
         for stream in (
@@ -150,21 +182,14 @@ def _batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[list[tu
     about_messages = plan.terse_steps + plan.mixed_steps
     for step in range(plan.steps):
         if step < plan.terse_steps:
-            yield [encode(tokenizer, list(islice(terse, plan.terse_batch)))]
-            continue
-        if about_messages <= step < about_messages + plan.park_steps:
-            talks = sorted(islice(park, plan.park_batch), key=_length)
-            yield [encode(tokenizer, talks[: len(talks) // 2]), encode(tokenizer, talks[len(talks) // 2 :])]
-            continue
-        last = step >= about_messages
-        talks = sorted(islice(message if last else short, plan.short_batch), key=_length)
-        half = len(talks) // 2  # two halves of like length: less padding to compute
-        ramblings = list(islice(last_rambling if last else rambling, plan.rambling_batch))
-        yield [encode(tokenizer, batch) for batch in (talks[:half], talks[half:], ramblings)]
-
-
-def _length(talk: list[Message]) -> int:
-    return sum(len(message["content"]) for message in talk)
+            yield encode(tokenizer, list(islice(terse, plan.terse_batch)), plan.terse_batch)
+        elif about_messages <= step < about_messages + plan.park_steps:
+            yield encode(tokenizer, list(islice(park, plan.park_batch)))
+        else:
+            last = step >= about_messages
+            talks = list(islice(message if last else short, plan.short_batch))
+            ramblings = list(islice(last_rambling if last else rambling, plan.rambling_batch))
+            yield [*encode(tokenizer, talks), *encode(tokenizer, ramblings)]
 
 
 def new_optimizers(model: LlamaForCausalLM, plan: Plan) -> list[torch.optim.Optimizer]:
@@ -181,14 +206,17 @@ def new_optimizers(model: LlamaForCausalLM, plan: Plan) -> list[torch.optim.Opti
 def train_step(
     model: LlamaForCausalLM,
     optimizers: list[torch.optim.Optimizer],
-    batches: list[tuple[torch.Tensor, ...]],
+    batches: list[Batch],
     rate: float,
 ) -> float:
     """Learn from some batches in one optimizer step; return their mean loss."""
     total = 0.0
-    for inputs, mask, labels in batches:
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = model(input_ids=inputs, attention_mask=mask, labels=labels).loss / len(batches)
+    for batch in batches:
+        hidden = model.model(
+            input_ids=batch.ids, attention_mask=batch.visible, position_ids=batch.positions, use_cache=False
+        ).last_hidden_state
+        logits = model.lm_head(hidden[batch.rows, batch.sources])
+        loss = torch.nn.functional.cross_entropy(logits, batch.targets) / len(batches)
         loss.backward()
         total += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

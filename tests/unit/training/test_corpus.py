@@ -13,7 +13,7 @@ from core.reading import Reading
 from core.season import Season
 from data.compose import advices_for, compose
 from data.scenes import random_scene
-from training.nano.corpus import park_stream, scene_for
+from training.nano.corpus import ANSWERS, park_stream, scene_for
 from training.nano.tokenizer import train_tokenizer
 
 BOUND = {advice.text for advice in advices() if advice.element or advice.when.seasons}
@@ -34,11 +34,10 @@ def test_a_name_is_the_same_token_in_the_list_and_in_every_sentence() -> None:
 
 def test_the_parks_phase_says_what_only_this_park_or_season_allows() -> None:
     talks = list(islice(park_stream(random.Random(2)), 400))
-    told = [talk for talk in talks if any(season in talk[-2]["content"] for season in Season)]
-    seconds = [
-        talk[-1]["content"].rsplit(". ", 1)[-1] for talk in told if talk[-1]["content"].endswith((".", "?", "!"))
-    ]
-    assert len(seconds) > 200
+    told = [talk for talk in talks if any(season in talk[-ANSWERS - 1]["content"] for season in Season)]
+    answers = [answer["content"] for talk in told for answer in talk[-ANSWERS:]]
+    seconds = [answer.rsplit(". ", 1)[-1] for answer in answers if answer.endswith((".", "?", "!"))]
+    assert len(seconds) > 600
     assert sum(second in BOUND for second in seconds) / len(seconds) > 0.9
 
 
