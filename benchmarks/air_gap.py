@@ -76,8 +76,7 @@ def main(
             ["data", "build"],
             ["training", "sft"],
             ["merge", "all"],
-            ["evaluation", "verdict"],
-            ["serve", "demo"],
+            ["evaluation", "demo"],
         ):
             start = time.monotonic()
             code, packets = sealed([sys.executable, "-m", *arguments, *options])

@@ -64,13 +64,13 @@ async def _ask(asked: int) -> list[list[Any]]:
     from serve.launch import Variant
 
     rng, recipe, found = random.Random(1), load_recipe(Path("recipes/nano.yaml")), []
-    with served(recipe, Variant.AWQ) as url:
+    with served(recipe, Variant.AWQ) as server:
         for own in own_advices():
             season = Season(min(own.when.seasons)) if own.when.seasons else None
             fitting = [reading for reading in usual_grid() if own.when.holds(reading, season)]
             include = [own.element] if own.element else []
             cases = [(0, rng.choice(fitting), random_scene(rng, season, include)) for _ in range(asked)]
-            answers = await ask_client(cases, url, recipe.serve.model_name, "none")
+            answers = await ask_client(cases, server.url, recipe.serve.model_name, "none")
             said = Counter(answer.text.endswith(own.text) for answer in answers)
             found.append([own.text, asked, said[True]])
     return found

@@ -1,4 +1,4 @@
-"""Command line: `python -m evaluation grid | verdict | report`."""
+"""Command line: `python -m evaluation grid | verdict | demo | report`."""
 
 import asyncio
 import json
@@ -76,6 +76,14 @@ def verdict(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None, 
     settings = load_recipe(recipe, overrides or ())
     _, built = run_verdict(settings, force=force)
     console.print(f"{settings.folder / 'awq'} passed its verdict" + ("" if built else " before, skipped"))
+
+
+@app.command()
+def demo(recipe: RecipeOption = DEFAULT_RECIPE, overrides: SetOption = None) -> None:
+    """Give the verdict, show eight messages and the time of every stage, all with one server, and stop."""
+    from evaluation.demo import run_demo
+
+    run_demo(load_recipe(recipe, overrides or ()))
 
 
 @app.command()

@@ -109,11 +109,13 @@ def build_line(recipe: Recipe, stages: tuple[str, ...] = tuple(STAGES)) -> None:
 
 def _ask(recipe: Recipe, variant: Variant, rounds: int, every: int) -> dict[str, list[Answer]]:
     asked, model = list(cases(rounds, every)), recipe.serve.model_name
-    with served(recipe, variant) as url:
-        columns = {COLUMNS[variant]: asyncio.run(ask_raw(asked, url, model, "none"))}
+    with served(recipe, variant) as server:
+        columns = {COLUMNS[variant]: asyncio.run(ask_raw(asked, server.url, model, "none"))}
         if variant is Variant.AWQ:
             sign = Sign.parse(recipe.verdict.sign)
-            columns[CLIENT] = asyncio.run(ask_client(asked, url, model, "none", sign=sign, words=recipe.serve.words))
+            columns[CLIENT] = asyncio.run(
+                ask_client(asked, server.url, model, "none", sign=sign, words=recipe.serve.words)
+            )
     return columns
 
 

@@ -8,12 +8,13 @@ from core.ports import free_port
 from pipeline.cli import console
 from pipeline.recipe import Recipe
 from serve.launch import Variant, prepare
+from serve.process import ModelServer
 from serve.settings import read_settings
 
 
 @contextmanager
-def served(recipe: Recipe, variant: Variant) -> Iterator[str]:
-    """Serve a variant on a free port of loopback; yield its URL.
+def served(recipe: Recipe, variant: Variant) -> Iterator[ModelServer]:
+    """Serve a variant on a free port of loopback.
 
     A failed or missing verdict or signature is ignored: both come after the evaluation.
 
@@ -29,4 +30,4 @@ def served(recipe: Recipe, variant: Variant) -> Iterator[str]:
             if variant is Variant.AWQ and ready.checkpoint.name != Variant.AWQ:
                 raise ServiceError(f"The 4-bit checkpoint cannot be judged here. {ready.note}", "Use another machine.")
             server = stack.enter_context(ready.server)
-        yield server.url
+        yield server

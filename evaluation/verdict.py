@@ -7,6 +7,8 @@ answers behind them.
 
 import asyncio
 import json
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +28,7 @@ from pipeline.recipe import Recipe, VerdictSection
 from pipeline.stage import run_stage
 from pipeline.verdict import VERDICT
 from serve.launch import Variant
+from serve.process import ModelServer
 
 FORMAT = 5  # of this stage, see run_stage
 NAMED = 5  # answers that an error names, for each criterion
@@ -74,16 +77,23 @@ class Criterion:
         return f"{self.label} is {self.value:.4g}, must be {self.bound} {self.threshold:.4g}"
 
 
-def run_verdict(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
+def run_verdict(
+    recipe: Recipe, start: Callable[[], ModelServer] | None = None, *, force: bool = False
+) -> tuple[Manifest, bool]:
     """Judge the 4-bit checkpoint unless it was judged already; return the manifest and whether it is new.
+
+    Args:
+        recipe: names the checkpoint and the thresholds.
+        start: returns a server of it that the caller stops; None: a server for the verdict alone.
+        force: judge it again.
 
     Raises:
         VerdictError: the checkpoint is not good enough; the text names criteria and answers.
     """
 
     def fill(folder: Path) -> dict[str, Any]:
-        with served(recipe, Variant.AWQ) as url:
-            asked = ask_raw(list(cases(recipe.verdict.rounds)), url, recipe.serve.model_name, "none")
+        with nullcontext(start()) if start else served(recipe, Variant.AWQ) as server:
+            asked = ask_raw(list(cases(recipe.verdict.rounds)), server.url, recipe.serve.model_name, "none")
             answers = asyncio.run(asked)
         criteria = judge(answers, recipe.verdict, read_manifest(recipe.folder / "awq"))
         write_answers(folder / "answers.jsonl", {"awq": answers}, Sign.parse(recipe.verdict.sign))

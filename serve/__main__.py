@@ -1,4 +1,4 @@
-"""Command line: `python -m serve vllm | stack | demo | exec`."""
+"""Command line: `python -m serve vllm | stack | exec`."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,7 +18,6 @@ from gateway.settings import read_gateway_settings
 from pipeline.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app, run_app
 from pipeline.manifest import read_manifest
 from pipeline.recipe import Recipe, load_recipe
-from serve.demo import show
 from serve.launch import Prepared, Variant, prepare, wanted_variant
 from serve.process import ModelServer
 from serve.settings import ServeSettings, read_settings
@@ -91,20 +90,6 @@ def vllm_command(
         server = _start(stack, wanted)
         code = server.wait()
         raise ServiceError(f"vLLM ended by itself with code {code}.", f"See {server.log}.")
-
-
-@app.command()
-def demo(
-    recipe: RecipeOption = DEFAULT_RECIPE,
-    overrides: SetOption = None,
-    port: PortOption = None,
-    allow_failed_verdict: AllowOption = False,
-) -> None:
-    """Run vLLM, show eight messages and the time of every stage, and stop."""
-    wanted = Wanted.read(recipe, overrides, None, port, Variant.AWQ, Verify.FAST, allow_failed_verdict)
-    interrupt_on_sigterm()
-    with ExitStack() as stack:
-        show(wanted.recipe, _start(stack, wanted))
 
 
 @app.command("exec")

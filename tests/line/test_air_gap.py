@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks.air_gap import sealed
-from core.ports import free_port
 from tests.conftest import ROOT
 from tests.line.conftest import NAME
 
@@ -25,7 +24,7 @@ def test_the_seal_counts_what_leaves_and_nothing_else(code: str, seen: bool) -> 
 
 def test_serving_and_asking_send_nothing_out(line: Path) -> None:
     assert line.is_dir()
-    command = [sys.executable, "-m", "serve", "demo", "--set", f"name={NAME}", "--port", str(free_port())]
+    command = [sys.executable, "-m", "evaluation", "demo", "--set", f"name={NAME}"]
     assert sealed(command, timeout=280) == (0, 0)
 
 

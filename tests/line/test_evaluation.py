@@ -58,7 +58,7 @@ def test_the_verdict_catches_a_template_that_was_not_trained(
     verdict = json.loads((line.parent / "pytest-broken/verdict/verdict.json").read_text())
     assert not verdict["passed"]
     assert verdict["wrong"]
-    served = run_room("serve", "demo", "--set", "name=pytest-broken")
+    served = run_room("serve", "vllm", "--set", "name=pytest-broken")
     assert served.returncode == 1
     assert "failed its verdict" in served.stderr
     assert "--allow-failed-verdict" in served.stderr

@@ -120,7 +120,7 @@ def test_a_damaged_checkpoint_is_rejected_by_name_and_not_served(line: Path, dam
     run = ROOT / "runs" / "pytest-damaged"
     shutil.rmtree(run, ignore_errors=True)
     expected = damage(Path(shutil.copytree(line / "awq", run / "awq")))
-    done = run_room("serve", "demo", "--set", "name=pytest-damaged", "--port", str(free_port()))
+    done = run_room("evaluation", "demo", "--set", "name=pytest-damaged")
     shutil.rmtree(run)
     assert done.returncode == 1
     assert expected in done.stderr

@@ -1,18 +1,42 @@
-"""`make demo`'s last step: eight readings, the served model's messages, and the time of each stage."""
+"""`make demo`'s last step: the verdict, eight readings, the served model's messages, and the time of each stage.
+
+The verdict and the messages share one server, because half a minute of a demo would be vLLM's second start.
+"""
 
 import os
 import time
+from contextlib import ExitStack
+from functools import cache
 
 from clients.client import SignboardClient
 from core.errors import ArtefactError
+from evaluation.serving import served
+from evaluation.verdict import run_verdict
 from pipeline.cli import show_table
 from pipeline.manifest import read_manifest
 from pipeline.recipe import Recipe
+from serve.launch import Variant
 from serve.process import ModelServer
 
 READINGS = ((10, 20), (5, 20), (35, 22), (30, 38), (20, 15), (-5, 8), (3, -12), (24, 24))
 STAGES = ("data", "base", "adapter", "dpo", "merged", "awq", "verdict")
 STARTED = "SIGNBOARD_DEMO_STARTED"  # set by make: seconds since the epoch at which `make demo` began
+
+
+def run_demo(recipe: Recipe) -> None:
+    """Judge the 4-bit checkpoint unless it was judged already, serve it and print the demo's two tables.
+
+    Raises:
+        VerdictError: it failed its verdict.
+    """
+    with ExitStack() as stack:
+
+        @cache
+        def start() -> ModelServer:
+            return stack.enter_context(served(recipe, Variant.AWQ))
+
+        run_verdict(recipe, start)
+        show(recipe, start())
 
 
 def show(recipe: Recipe, server: ModelServer) -> None:
