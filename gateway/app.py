@@ -39,6 +39,7 @@ from gateway.sensors import running_station
 from gateway.settings import WATCHERS, GatewaySettings
 from gateway.sign_routes import add_sign_routes
 from gateway.signs import running_signs
+from gateway.traces import Traces
 from gateway.writer import Asked, Health, Writer, new_client, ping
 
 PAGE = Path(__file__).parent / "page"
@@ -52,19 +53,20 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     """Return the gateway as an ASGI app."""
     if not settings.ai_mark:
         LOG.warning("no sign says that an AI writes its text: say so elsewhere, where the law asks for it")
-    metrics, rates = Metrics(), Rates(settings.rate_limit)
+    metrics, rates, traces = Metrics(), Rates(settings.rate_limit), Traces(settings.traces)
     parks = Parks(settings.parks, settings.park, settings.parsed_sign, settings.timezone)
     boards = Boards(settings.parsed_sign, settings.max_age, settings.boards, ai_mark=settings.ai_mark)
     app = FastAPIOffline(
         title="Signboard",
         version=__version__,
         summary="Two park temperatures in, one checked Korean message out.",
-        lifespan=_lifespan(settings, parks, boards, metrics),
+        lifespan=_lifespan(settings, parks, boards, metrics, traces),
         middleware=_middleware(settings, metrics, rates),
         redoc_url=None,
         responses=documented(*ALWAYS),
     )
     app.state.rates = rates
+    traces.follow(app)
     for kind in (SignboardError, ProblemError, TooManyBoards, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
     _add_messages(app, settings, parks)
@@ -78,16 +80,18 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     return app
 
 
-def _lifespan(settings: GatewaySettings, parks: Parks, boards: Boards, metrics: Metrics) -> Callable[[FastAPI], Any]:
+def _lifespan(
+    settings: GatewaySettings, parks: Parks, boards: Boards, metrics: Metrics, traces: Traces
+) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        client = new_client(settings)
+        client = new_client(settings, traces)
         breaker = Breaker(lambda: ping(client, settings), settings.failures, settings.probe_seconds)
         queue = Queue(settings.running, settings.waiting)
         sdk_queue = Queue(max(1, settings.running // 2), settings.waiting // 2)
         app.state.health = Health(settings, client, breaker)
-        app.state.writer = Writer(settings, client, boards, queue, breaker, metrics)
-        app.state.passthrough = Passthrough(settings, sdk_queue, breaker)
+        app.state.writer = Writer(settings, client, boards, queue, breaker, metrics, traces.tracer)
+        app.state.passthrough = Passthrough(settings, sdk_queue, breaker, traces)
         metrics.gauge("signboard_running", "Requests at the model.", lambda: queue.running)
         metrics.gauge("signboard_waiting", "Requests that wait for a slot.", lambda: queue.waiting)
         metrics.gauge("signboard_breaker_open", "1 while the model is down.", lambda: breaker.open)
@@ -115,6 +119,7 @@ def _lifespan(settings: GatewaySettings, parks: Parks, boards: Boards, metrics: 
             await breaker.close()
             await client.aclose()
             await app.state.passthrough.close()
+            await asyncio.to_thread(traces.close)
 
     return lifespan
 

@@ -16,6 +16,7 @@ from gateway.middleware import request_id
 from gateway.overload import Breaker, Queue
 from gateway.problems import ProblemError
 from gateway.settings import GatewaySettings
+from gateway.traces import Traces
 
 PASSED_ON = ("content-type",)  # of vLLM's headers; the others concern its own connection
 
@@ -66,15 +67,18 @@ class Passthrough:
         settings: the gateway's.
         queue: separate from the boards' queue, so that callers of the OpenAI routes cannot delay a board.
         breaker: shared by all requests to the model.
+        traces: say which trace a request belongs to.
     """
 
-    def __init__(self, settings: GatewaySettings, queue: Queue, breaker: Breaker) -> None:
+    def __init__(self, settings: GatewaySettings, queue: Queue, breaker: Breaker, traces: Traces) -> None:
         self._base = settings.model_url.rstrip("/")
         self._deadline = settings.deadline
         self._queue = queue
         self._breaker = breaker
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-        self._http = httpx.AsyncClient(timeout=settings.deadline, limits=limits, trust_env=False)
+        self._http = httpx.AsyncClient(
+            timeout=settings.deadline, limits=limits, trust_env=False, event_hooks=traces.hooks
+        )
 
     async def close(self) -> None:
         """Close the connections."""

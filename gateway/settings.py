@@ -84,6 +84,7 @@ class GatewaySettings(SensorSettings):
     message_gap: float = Field(default=600, ge=0)  # seconds between two messages that readings cause on one board
     renew_seconds: float = Field(default=3 * 3600, gt=0)  # after which a message is written anew for the same reading
 
+    traces: str = ""  # the OTLP collector, such as http://10.0.0.7:4318/v1/traces; empty: nothing is traced
     backups: Path | None = None  # the folder of backups, whose newest file's age is a metric
     certificate: Path | None = None  # the certificate that callers see, the reverse proxy's; its end is a metric
 

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass
 
 import openai
+from opentelemetry.trace import Tracer
 
 from clients import AsyncSignboardClient, SignMessage
 from core.errors import MessageError, ServerTimeout, ServerUnavailable, ServiceError, SignboardError
@@ -14,6 +15,7 @@ from gateway.boards import Boards, NotShown, Ticket
 from gateway.metrics import Metrics
 from gateway.overload import Breaker, Queue
 from gateway.settings import PING_SECONDS, GatewaySettings
+from gateway.traces import Traces, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Pending:
     task: asyncio.Task[Written]
 
 
-def new_client(settings: GatewaySettings) -> AsyncSignboardClient:
+def new_client(settings: GatewaySettings, traces: Traces) -> AsyncSignboardClient:
     """Return the gateway's client of the model."""
     return AsyncSignboardClient(
         settings.model_url,
@@ -54,7 +56,7 @@ def new_client(settings: GatewaySettings) -> AsyncSignboardClient:
         patience=settings.deadline / 3,  # or a dead connection would hold its slot until the deadline
         fingerprint=settings.fingerprint,
         words=settings.words,
-        http_client=openai.DefaultAioHttpClient(trust_env=False),
+        http_client=openai.DefaultAioHttpClient(trust_env=False, event_hooks=traces.hooks),
     )
 
 
@@ -109,6 +111,7 @@ class Writer:
         queue: bounds the concurrent requests.
         breaker: rejects requests while the model is down.
         metrics: counts samples.
+        tracer: begins a span for each message.
     """
 
     def __init__(
@@ -119,6 +122,7 @@ class Writer:
         queue: Queue,
         breaker: Breaker,
         metrics: Metrics,
+        tracer: Tracer,
     ) -> None:
         self._deadline = settings.deadline
         self._client = client
@@ -126,6 +130,7 @@ class Writer:
         self._queue = queue
         self._breaker = breaker
         self._metrics = metrics
+        self._tracer = tracer
         self._pending: dict[Twin, Pending] = {}
 
     async def close(self) -> None:
@@ -158,6 +163,14 @@ class Writer:
         return Written(message, self._boards.show(board, self._pending[twin].ticket, message))
 
     async def _ask(self, asked: Asked, request_id: str) -> SignMessage:
+        reading = {"signboard.yesterday": asked.reading.yesterday, "signboard.today": asked.reading.today}
+        with span(self._tracer, "message", **reading) as begun:
+            message = await self._ask_in_turn(asked, request_id)
+            begun.set_attribute("signboard.tries", message.tries)
+        self._metrics.message(message)
+        return message
+
+    async def _ask_in_turn(self, asked: Asked, request_id: str) -> SignMessage:
         end = time.monotonic() + self._deadline
         self._breaker.refuse()
         async with self._queue.turn(self._deadline):
@@ -167,7 +180,7 @@ class Writer:
             # A request that waited long and then ran out of time says more about the queue than about the model.
             async with self._breaker.guard(ServiceError if left > self._deadline / 2 else ServerUnavailable):
                 try:
-                    message = await self._client.say(
+                    return await self._client.say(
                         asked.reading.yesterday,
                         asked.reading.today,
                         scene=asked.scene,
@@ -179,5 +192,3 @@ class Writer:
                 except MessageError as error:
                     self._metrics.no_message(error.rejected)
                     raise
-        self._metrics.message(message)
-        return message

@@ -58,6 +58,11 @@ def drafting_flags(recipe: Recipe) -> list[str]:
     ]
 
 
+def traces_flags(endpoint: str) -> list[str]:
+    """Return the flags that let vLLM send a span for each request, beneath its caller's, to an OTLP collector."""
+    return [f"--otlp-traces-endpoint={endpoint}"] if endpoint else []
+
+
 def eight_bit_flags(*, cpu: bool) -> list[str]:
     """Return the flag that makes vLLM quantize 16-bit weights to 8 bit while loading them.
 
@@ -125,6 +130,7 @@ def vllm_environment(recipe: Recipe, *, cpu: bool, compiled: Path | None = None)
     if cpu and recipe.serve.cpu_threads:
         # Not bound: else vLLM binds its own number of threads to all cores but one, and they wait by spinning.
         environment |= {"OMP_NUM_THREADS": str(recipe.serve.cpu_threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    environment |= {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_SERVICE_NAME": "signboard-vllm"}
     environment.pop("VLLM_CPU_KVCACHE_SPACE", None)  # it would override the flag
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # or Python compiles all of vLLM's sources at every start
     return environment

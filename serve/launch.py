@@ -21,6 +21,7 @@ from serve.flags import (
     generation_flags,
     lora_flags,
     on_cpu,
+    traces_flags,
     vllm_command,
     vllm_environment,
     vllm_flags,
@@ -83,6 +84,7 @@ def prepare(
     if cpu:
         check_memory(recipe, checkpoint, context)
     flags = vllm_flags(recipe, checkpoint, context, settings.host, settings.port, cpu=cpu) + extra
+    flags += traces_flags(settings.traces)
     if recipe.serve.drafting:
         drafts = (checkpoint / DRAFTS_FILE).is_file()
         flags += drafting_flags(recipe) if drafts else []

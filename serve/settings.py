@@ -34,6 +34,7 @@ class ServeSettings(BaseSettings):
     allow_failed_verdict: bool = False  # serve a 4-bit checkpoint that failed its verdict, or has none
     public_key: Path | None = None  # serve only what this key's owner signed; None: manifests alone are checked
 
+    traces: str = ""  # where vLLM sends its spans, such as http://10.0.0.7:4318/v1/traces; empty: nowhere
     compiled: Path | None = None  # for what a CPU compiles, where the service may not write to runs/; None: the run's
 
     quantization: Literal["4bit", "8bit", "none"] = Field(default="4bit", validation_alias="QUANTIZATION")

@@ -8,14 +8,20 @@ import httpx
 import openai
 import pytest
 
+from benchmarks.scripted_server import eventually
 from clients import SignboardClient
 from core.checks import check_message
 from core.park import Scene
+from core.ports import free_port
 from core.prompt import build_messages
 from core.reading import Reading, usual_grid
 from gateway.keys import KeyScope, new_key
 from gateway.settings import HISTORY
+from pipeline.recipe import Recipe
+from serve.launch import prepare
 from serve.process import ModelServer
+from serve.settings import ServeSettings
+from tests.support.collector import collecting
 from tests.support.gateway_server import running_gateway
 
 SECRET, LINE = new_key("pytest", list(KeyScope))
@@ -95,3 +101,19 @@ def test_the_requests_id_reaches_vllm(gateway: httpx.Client) -> None:
     chat = {"model": "signboard", "messages": build_messages(Reading(1, 9))}
     answer = gateway.post("/v1/chat/completions", json=chat, headers={"x-request-id": "park-trace-8"})
     assert answer.json()["id"] == "chatcmpl-park-trace-8"
+
+
+@pytest.mark.usefixtures("line")
+def test_the_models_span_lies_beneath_the_gateways(recipe: Recipe) -> None:
+    with collecting() as collector:
+        settings = ServeSettings(port=free_port(), traces=collector.url)
+        with (
+            prepare(recipe, settings).server as server,
+            running_gateway(server.url, traces=collector.url) as client,
+        ):
+            assert client.post("/generate/temperature", json={"yesterday_temp": 10, "today_temp": 20}).is_success
+        (message,) = (span for span in collector.of("signboard-gateway") if span.name == "message")
+        assert eventually(lambda: collector.of("signboard-vllm"))
+        beneath = [span for span in collector.of("signboard-vllm") if span.trace_id == message.trace_id]
+    assert beneath
+    assert "gen_ai.latency.time_in_model_inference" in {pair.key for span in beneath for pair in span.attributes}

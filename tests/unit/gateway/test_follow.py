@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from opentelemetry.trace import NoOpTracer
 
 from clients import AsyncSignboardClient, SignMessage
 from core.errors import MessageError, ServerUnavailable, ServiceError
@@ -63,7 +64,7 @@ class Scene:
 
         breaker = Breaker(never, 100, 1)
         client = cast(AsyncSignboardClient, self.model)
-        writer = Writer(SETTINGS, client, self.boards, Queue(9, 9), breaker, Metrics())
+        writer = Writer(SETTINGS, client, self.boards, Queue(9, 9), breaker, Metrics(), NoOpTracer())
         self.follower = Follower(
             SETTINGS,
             {"lake": PARK},

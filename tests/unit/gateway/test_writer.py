@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from opentelemetry.trace import NoOpTracer
 
 from benchmarks.scripted_server import GOOD
 from clients import AsyncSignboardClient, SignMessage
@@ -19,6 +20,7 @@ from gateway.boards import Boards
 from gateway.metrics import Metrics
 from gateway.overload import Breaker, Queue
 from gateway.settings import GatewaySettings
+from gateway.traces import Traces
 from gateway.writer import Asked, Writer, new_client
 
 SETTINGS = GatewaySettings(deadline=10, failures=1)
@@ -47,7 +49,7 @@ class Model:
 
 def writer_of(model: Model, breaker: Breaker) -> Writer:
     boards = Boards(SETTINGS.parsed_sign, 60, 10, ai_mark=True)
-    return Writer(SETTINGS, cast(AsyncSignboardClient, model), boards, Queue(9, 9), breaker, Metrics())
+    return Writer(SETTINGS, cast(AsyncSignboardClient, model), boards, Queue(9, 9), breaker, Metrics(), NoOpTracer())
 
 
 async def _never() -> None:
@@ -95,7 +97,7 @@ def test_a_request_whose_deadline_passed_in_the_queue_is_not_sent(monkeypatch: p
 
 def test_a_silent_connection_is_retried_after_a_third_of_the_deadline() -> None:
     async def patience() -> object:
-        async with new_client(GatewaySettings(deadline=9)) as client:
+        async with new_client(GatewaySettings(deadline=9), Traces("")) as client:
             return client._openai.timeout
 
     assert asyncio.run(patience()) == 3
@@ -137,7 +139,7 @@ def test_only_what_is_asked_for_alike_on_one_board_shares_a_request(other: Asked
 @pytest.mark.parametrize("words", Words)
 def test_the_settings_say_how_new_words_are_treated(words: Words) -> None:
     async def treated() -> Words:
-        async with new_client(GatewaySettings(words=words)) as client:
+        async with new_client(GatewaySettings(words=words), Traces("")) as client:
             return client._words
 
     assert asyncio.run(treated()) is words
