@@ -142,7 +142,7 @@ fine-tuning teaches.
 **How.** `{command(plan)}`:
 {plan.terse_steps} steps on bare differences, {plan.mixed_steps} on the mixture, {plan.park_steps} on parks,
 {plan.message_steps} on messages,
-Muon and AdamW, bf16 autocast; {seconds / 60:.1f} minutes on {torch.get_num_threads()} CPU threads;
+Muon and AdamW, fp32, three answers to a prompt; {seconds / 60:.1f} minutes on {torch.get_num_threads()} CPU threads;
 torch {version("torch")}, transformers {version("transformers")}.
 Mean loss of the last {len(tail)} steps: {sum(tail) / len(tail):.4f} nats/token.
 Written {datetime.now(UTC):%Y-%m-%d}.
