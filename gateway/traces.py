@@ -55,8 +55,9 @@ class Traces:
 @contextmanager
 def span(tracer: Tracer, name: str, **attributes: int | str) -> Iterator[Span]:
     """Begin a span; an error leaves its type there, and not its text, which may quote a message."""
-    quiet = {"record_exception": False, "set_status_on_exception": False}
-    with tracer.start_as_current_span(name, attributes=attributes, **quiet) as begun:
+    with tracer.start_as_current_span(
+        name, attributes=attributes, record_exception=False, set_status_on_exception=False
+    ) as begun:
         try:
             yield begun
         except BaseException as error:

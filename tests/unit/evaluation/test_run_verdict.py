@@ -49,8 +49,8 @@ def judged(script: Script, monkeypatch: pytest.MonkeyPatch) -> ScriptedServer:
     with scripted(script) as server:
 
         @contextmanager
-        def served(*_: Any) -> Iterator[str]:
-            yield server.url
+        def served(*_: Any) -> Iterator[ScriptedServer]:
+            yield server
 
         monkeypatch.setattr("evaluation.verdict.served", served)
         run_verdict(RECIPE)
@@ -80,6 +80,20 @@ def test_a_failed_verdict_is_written_as_failed_with_its_wrong_answers(monkeypatc
     assert len(lines) == RECIPE.verdict.rounds * len(READINGS)
     with pytest.raises(VerdictError):
         check_verdict(RECIPE.folder)
+
+
+def test_a_server_that_is_lent_is_asked_and_not_started_where_nothing_is_asked() -> None:
+    with scripted(right_answer) as server:
+        lent: list[ScriptedServer] = []
+
+        def start() -> Any:
+            lent.append(server)
+            return server
+
+        run_verdict(RECIPE, start)
+        assert len(server.requests) == RECIPE.verdict.rounds * len(READINGS)
+        run_verdict(RECIPE, start)
+    assert len(lent) == 1, "the second time the verdict is there"
 
 
 @pytest.mark.parametrize(

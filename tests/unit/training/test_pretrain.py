@@ -41,9 +41,9 @@ def test_answers_that_share_a_prompt_are_computed_as_if_each_were_alone(tokenize
             pieces[tuple(ids[start:])] = alone
     targets, at = packed.targets.tolist(), 0
     while at < len(targets):
-        answer = next(a for a in pieces if tuple(targets[at : at + len(a)]) == a)
-        torch.testing.assert_close(logits[at : at + len(answer)], pieces[answer], rtol=1e-4, atol=1e-4)
-        at += len(answer)
+        ids = next(ids for ids in pieces if tuple(targets[at : at + len(ids)]) == ids)
+        torch.testing.assert_close(logits[at : at + len(ids)], pieces[ids], rtol=1e-4, atol=1e-4)
+        at += len(ids)
     assert sum(map(len, pieces)) == len(targets), "every token of every answer is learned, once"
 
 
