@@ -35,8 +35,9 @@ function showState(next) {
 
 function describe() {
   const message = view && view.message, why = view && view.no_reading ? ` ${text(view.no_reading)}.` : "";
+  const kept = view && view.blanked_until ? ` ${text("keptBlank")}.` : "";
   $("board").setAttribute("aria-label", message ? message.generated_text : text("blank"));
-  if (!message) { $("message").textContent = `${text("blank")}${why}`; return; }
+  if (!message) { $("message").textContent = `${text("blank")}${kept}${why}`; return; }
   const until = new Date(view.blank_at).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
   const time = language === "ko" ? `${until}${text("until")}` : `${text("until")} ${until}`;
   $("message").textContent = `${message.generated_text} (${message.yesterday_temp} → ${message.today_temp} °C, ${time})${why}`;
@@ -107,8 +108,8 @@ async function look() {
   if (!answer || !answer.ok) { showState(answer ? "down" : "lost"); return; }
   if (state === "lost" || state === "connecting") lookAtModel();
   const next = answer.body, shown = view && view.message, message = next.message;
-  const same = view && JSON.stringify([shown, view.ai_mark, view.lines, view.columns, view.no_reading])
-    === JSON.stringify([message, next.ai_mark, next.lines, next.columns, next.no_reading]);
+  const same = view && JSON.stringify([shown, view.ai_mark, view.lines, view.columns, view.no_reading, view.blanked_until])
+    === JSON.stringify([message, next.ai_mark, next.lines, next.columns, next.no_reading, next.blanked_until]);
   const left = message ? next.seconds_left * 1000 : 0;
   const times = { staleAt: performance.now() + left, staleOn: Date.now() + left };
   if (same) Object.assign(view, times); else showBoard({ ...next, ...times });

@@ -107,6 +107,9 @@ def test_a_board_is_blanked_after_a_yes_with_the_keyboard_alone(page: Page) -> N
         expect(page.locator("#done")).to_contain_text("까지 끕니다")
         expect(row).to_contain_text("관리자가")
         assert client.get("/boards/main").json()["message"] is None
+        other = page.context.new_page()
+        other.goto(str(client.base_url))
+        expect(other.locator("#message")).to_have_text("표출 중인 문구가 없습니다. 관리자가 껐습니다.")
         page.get_by_role("button", name="main: 끄기 해제").click()
         expect(page.locator("#done")).to_contain_text("해제했습니다")
         expect(row).to_contain_text("문구의 유효 시간이 지남")

@@ -118,7 +118,7 @@ function boardColumns() {
     [text("boardName"), (board) => board.board],
     [text("park"), (board) => board.parks.join(", ")],
     [text("message"), (board) => (board.message
-      ? { text: board.message, note: `${board.readings[0]} → ${board.readings[1]} °C` } : whyBlank(board))],
+      ? { text: board.message, lang: "ko", note: `${board.readings[0]} → ${board.readings[1]} °C` } : whyBlank(board))],
     [text("age"), (board) => (board.age === null ? "" : ago(board.age, text))],
     [text("blankAt"), (board) => clock(board.blank_at)],
     [text("actions"), boardActions],
@@ -147,7 +147,7 @@ function signColumns() {
     [text("device"), (sign) => sign.sign],
     [text("boardName"), (sign) => ({ text: sign.board, note: sign.park })],
     [text("deviceState"), signState],
-    [text("shows"), (sign) => sign.text || text(unknown.includes(sign.state) ? "unknown" : "nothing")],
+    [text("shows"), (sign) => (sign.text ? { text: sign.text, lang: "ko" } : text(unknown.includes(sign.state) ? "unknown" : "nothing"))],
     [text("sentAt"), (sign) => clock(sign.sent_at, true)],
     [text("confirmedAt"), (sign) => clock(sign.confirmed_at, true)],
     [text("results"), (sign) => ["confirmed", "failed", "refused"].map((result) => sign.results[result] || 0).join(" / ")],
@@ -171,8 +171,8 @@ function sensorColumns() {
 function parkColumns() {
   return [
     [text("park"), (park) => park.park],
-    [text("name"), (park) => park.name],
-    [text("elements"), (park) => ({ text: park.elements.join(", "), note: park.season })],
+    [text("name"), (park) => ({ text: park.name, lang: "ko" })],
+    [text("elements"), (park) => ({ text: park.elements.join(", "), note: park.season, lang: "ko" })],
     [text("boardName"), (park) => park.board || ""],
     [text("sensors"), (park) => String(park.sensors)],
     [text("signs"), (park) => park.signs.join(", ")],

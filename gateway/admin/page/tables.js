@@ -41,11 +41,13 @@ function newRow(columns) {
     (at ? make("td", { role: "cell" }) : make("th", { scope: "row", role: "rowheader" }))));
 }
 
-// A cell is a text, or { text, note, bad, buttons }: a second line, whether it is a fault, what can be done.
+// A cell is a text, or { text, note, bad, lang, buttons }: a second line, whether it is a fault, the text's language if
+// it is not the page's, what can be done.
 function fill(node, told, label) {
   const cell = typeof told === "object" ? told : { text: told };
   if (node.tagName === "TD" && label) node.dataset.label = label;
   node.classList.toggle("bad", Boolean(cell.bad));
+  node.lang = cell.lang || document.documentElement.lang;
   node.classList.toggle("actions", Boolean(cell.buttons));
   if (cell.buttons) { keep(node, cell.buttons, (one) => one.key, (one) => one.create(), (button, one) => one.update(button)); return; }
   const content = JSON.stringify([cell.text, cell.note]);
