@@ -20,10 +20,14 @@ from starlette.responses import Response
 from core import __version__
 from core.errors import SignboardError
 from core.reading import Reading
+from gateway.admin.overview import Overview
+from gateway.admin.park_files import ParkFiles
+from gateway.admin.routes import add_admin_routes
+from gateway.admin.watch import Parts, Watch
 from gateway.api import BatchIn, BatchOut, BoardId, HealthOut, MessageOut, ParkOut, ReadingIn
 from gateway.boards import Boards, BoardView, NotShown, Shown, TooManyBoards
 from gateway.follow import Follower
-from gateway.keys import Key, KeyScope
+from gateway.keys import Key, KeyScope, KeyUses
 from gateway.log import LOG
 from gateway.metrics import Metrics
 from gateway.middleware import GatewayMiddleware, Rates, request_id
@@ -54,6 +58,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     if not settings.ai_mark:
         LOG.warning("no sign says that an AI writes its text: say so elsewhere, where the law asks for it")
     metrics, rates, traces = Metrics(), Rates(settings.rate_limit), Traces(settings.traces)
+    uses = KeyUses()
     parks = Parks(settings.parks, settings.park, settings.parsed_sign, settings.timezone)
     boards = Boards(settings.parsed_sign, settings.max_age, settings.boards, ai_mark=settings.ai_mark)
     app = FastAPIOffline(
@@ -61,11 +66,11 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         version=__version__,
         summary="Two park temperatures in, one checked Korean message out.",
         lifespan=_lifespan(settings, parks, boards, metrics, traces),
-        middleware=_middleware(settings, metrics, rates),
+        middleware=_middleware(settings, metrics, rates, uses),
         redoc_url=None,
         responses=documented(*ALWAYS),
     )
-    app.state.rates = rates
+    app.state.rates, app.state.uses = rates, uses
     traces.follow(app)
     for kind in (SignboardError, ProblemError, TooManyBoards, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
@@ -77,6 +82,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     add_sign_routes(app, API)
     _add_passthrough(app)
     _add_page(app, metrics)
+    add_admin_routes(app, boards)
     return app
 
 
@@ -108,9 +114,17 @@ def _lifespan(
                 followed = frozenset(park.board for park in station.parks.values()) if station else frozenset()
                 for collector in (BoardMetrics(boards, followed), MachineMetrics(settings)):
                     metrics.registry.register(collector)
+                follower = None
                 if station:
                     follower = Follower(settings, parks.all(), station, app.state.writer, boards, metrics)
                     tasks.append(asyncio.create_task(follower.run()))
+                app.state.follower = follower
+                parts = Parts(metrics.registry, app.state.health, app.state.signs, station, follower)
+                watch = Watch(parts, ParkFiles(settings))
+                tasks.append(asyncio.create_task(watch.run()))
+                app.state.overview = Overview(
+                    settings, parks, boards, parts, watch, app.state.passthrough, app.state.uses
+                )
                 yield
                 await _cancel(tasks)  # before the store is closed
         finally:
@@ -124,8 +138,8 @@ def _lifespan(
     return lifespan
 
 
-def _middleware(settings: GatewaySettings, metrics: Metrics, rates: Rates) -> list[Middleware]:
-    stack = [Middleware(GatewayMiddleware, settings=settings, metrics=metrics, rates=rates)]
+def _middleware(settings: GatewaySettings, metrics: Metrics, rates: Rates, uses: KeyUses) -> list[Middleware]:
+    stack = [Middleware(GatewayMiddleware, settings=settings, metrics=metrics, rates=rates, uses=uses)]
     if settings.cors_origins:
         origins = settings.cors_origins.split()
         stack.insert(

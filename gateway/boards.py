@@ -49,6 +49,7 @@ class BoardView(BaseModel):
     ai_mark: bool
     timezone: str | None  # of the park that the last message was written for; null: there was none
     no_reading: NoReading | None  # why the park's sensors give no reading now; null: they do, or there are none
+    blanked_until: datetime | None  # until when an administrator keeps it blank; null: nobody does
 
     @property
     def sign(self) -> Sign:
@@ -67,6 +68,7 @@ class NotShown(StrEnum):
     STALE = "the reading's day is over"
     OTHER_DAY = "it was written for another date than today's"
     NO_ROOM = "too many other boards show something"
+    BLANKED = "an administrator keeps it blank"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class Board:
     displayed: int = 0  # number of the reading behind the message
     park: Park | None = None  # the one that the message was written for
     no_reading: NoReading | None = None
+    blanked_until: datetime | None = None  # for people
+    blanked_to: float = 0.0  # the same in monotonic seconds, which count
     history: deque[Shown] = field(default_factory=lambda: deque(maxlen=HISTORY))
 
 
@@ -167,6 +171,8 @@ class Boards:
             return NotShown.NO_ROOM
         if ticket.number < state.displayed:
             return NotShown.OLDER
+        if self._is_blanked(state):
+            return NotShown.BLANKED
         state.shown = Shown(
             generated_text=message.text,
             yesterday_temp=message.reading.yesterday,
@@ -193,6 +199,27 @@ class Boards:
             state.no_reading = why
             self._tell(state)
 
+    def blank_for(self, board: str, seconds: float) -> datetime:
+        """Blank a board, and show no message on it for so long; return until when. Its message never comes back.
+
+        Raises:
+            TooManyBoards: the board is new and there is no room.
+        """
+        state = self._remember(board)
+        if state is None:
+            raise TooManyBoards
+        state.shown, state.blank_at = None, None
+        state.blanked_until = self._now() + timedelta(seconds=seconds)
+        state.blanked_to = self._monotonic() + seconds
+        self._tell(state)
+        return state.blanked_until
+
+    def unblank(self, board: str) -> None:
+        """Let a board show the next message again."""
+        if (state := self._boards.get(board)) and state.blanked_until:
+            state.blanked_until = None
+            self._tell(state)
+
     def names(self) -> list[str]:
         """Return the boards in memory."""
         return list(self._boards)
@@ -202,14 +229,20 @@ class Boards:
         state = self._boards.get(board) or (Board(board) if blank else None)
         return self._view(state) if state else None
 
+    def view_of(self, board: str) -> BoardView:
+        """Return what a board shows; a blank view for one that never showed anything."""
+        return self._view(self._boards.get(board) or Board(board))
+
     def history(self, board: str) -> list[Shown]:
         """Return the messages that a board showed, newest first."""
         state = self._boards.get(board)
         return list(state.history) if state else []
 
     def blank_stale(self) -> None:
-        """Blank the boards whose message is stale, and tell the watchers."""
+        """Blank the boards whose message is stale, end what administrators blanked, and tell the watchers."""
         for state in self._boards.values():
+            if state.blanked_until and not self._is_blanked(state):
+                self.unblank(state.id)
             if state.shown and self._seconds_left(state) <= 0:
                 state.shown = None
                 state.blank_at = None
@@ -246,7 +279,11 @@ class Boards:
             ai_mark=self._ai_mark,
             timezone=state.park.timezone if state.park else None,
             no_reading=state.no_reading,
+            blanked_until=state.blanked_until if self._is_blanked(state) else None,
         )
+
+    def _is_blanked(self, state: Board) -> bool:
+        return state.blanked_until is not None and self._monotonic() < state.blanked_to
 
     def _blank_at(self, state: Board) -> datetime | None:
         """Return when a board goes blank, as the wall clock shows it now: it may have been set back."""
@@ -278,7 +315,8 @@ class Boards:
         return self._boards[name]
 
     def _find_blank(self) -> str | None:
-        return next((state.id for state in self._boards.values() if state.shown is None), None)
+        blank = (state for state in self._boards.values() if state.shown is None and not self._is_blanked(state))
+        return next((state.id for state in blank), None)
 
 
 def _midnight(moment: datetime, zone: ZoneInfo) -> datetime:

@@ -60,6 +60,7 @@ class Follower:
         self._monotonic = monotonic
         self._news = {name: asyncio.Event() for name in station.parks}
         self._asked_at: dict[str, float] = {}  # board → when the model last wrote for it, with or without success
+        self.failures: dict[str, str] = {}  # park → why its last look failed
 
     async def run(self) -> None:
         """Look for ever, at one park after the other, so that the model is not asked for all at once."""
@@ -79,9 +80,12 @@ class Follower:
             self._news[name].clear()  # what comes during the look causes the next one
             try:
                 await self.look(name)
+                self.failures.pop(name, None)
             except (SignboardError, TooManyBoards) as error:
+                self.failures[name] = _reason(error)
                 LOG.warning("no message for the park's reading", extra={"park": name, "why": _reason(error)})
             except Exception:  # a fault at one look must not end the following
+                self.failures[name] = "An unexpected error; the gateway's log has it."
                 LOG.exception("unexpected error while following the sensors", extra={"park": name})
             await self._rest(name)
 
@@ -102,14 +106,33 @@ class Follower:
             SignboardError: the store cannot be read, or there is no message; the next look tries again.
             TooManyBoards: the board is new and there is no room.
         """
-        park, board = self._parks[name], self._station.parks[name].board
-        found = await asyncio.to_thread(self._reading, name)
+        board = self._station.parks[name].board
+        found = await self._explained(name)
+        if isinstance(found, Comparison) and self._is_due(board, found):
+            await self._write(board, self._parks[name], found)
+
+    async def write_now(self, name: str) -> NoReading | None:
+        """Request a message for a park's reading of now, due or not; return why there is no reading, or None.
+
+        A board that an administrator keeps blank shows it, and the next ones.
+
+        Raises:
+            SignboardError: the store cannot be read, or there is no message.
+            TooManyBoards: the board is new and there is no room.
+        """
+        board = self._station.parks[name].board
+        found = await self._explained(name)
         if isinstance(found, NoReading):
-            self._boards.explain(board, found)
-            return
-        self._boards.explain(board, None)
-        if self._is_due(board, found):
-            await self._write(board, park, found)
+            return found
+        self._boards.unblank(board)
+        await self._write(board, self._parks[name], found)
+        return None
+
+    async def _explained(self, name: str) -> Comparison | NoReading:
+        """Return a park's reading of now; if there is none, its board says why."""
+        found = await asyncio.to_thread(self._reading, name)
+        self._boards.explain(self._station.parks[name].board, found if isinstance(found, NoReading) else None)
+        return found
 
     def _reading(self, name: str) -> Comparison | NoReading:
         """Return the reading of now; what was measured before midnight is no reading of this day."""
@@ -123,6 +146,8 @@ class Follower:
         if asked_at is not None and self._monotonic() - asked_at < self._settings.message_gap:
             return False
         view = self._boards.view(board)
+        if view and view.blanked_until:
+            return False
         if view is None or view.message is None or view.age is None:
             return True
         shown = (view.message.yesterday_temp, view.message.today_temp)

@@ -7,6 +7,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from core.errors import SettingError
@@ -19,6 +20,7 @@ class KeyScope(StrEnum):
     OPENAI = "openai"  # /v1/chat/completions and /v1/models
     SENSORS = "sensors"  # what sensors and their platforms send
     SIGN = "sign"  # boards as dots and pictures: all that a player needs, and it can change nothing
+    ADMIN = "admin"  # the administrator's page: everything's state, blanking boards and signs, new messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,21 @@ class Key:
 
 
 OPEN = Key("anyone", frozenset(KeyScope), "")  # where no key is required
+
+
+class KeyUses:
+    """When each key was used last, since the gateway started."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, datetime] = {}
+
+    def note(self, key: Key) -> None:
+        """Remember that a key is used now."""
+        self._last[key.name] = datetime.now(UTC)
+
+    def last(self, name: str) -> datetime | None:
+        """Return when the key of a name was used last; None: not since the gateway started."""
+        return self._last.get(name)
 
 
 def new_key(name: str, scopes: list[KeyScope]) -> tuple[str, str]:

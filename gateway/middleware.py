@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.keys import OPEN, Key, KeyScope, find_key
+from gateway.keys import OPEN, Key, KeyScope, KeyUses, find_key
 from gateway.log import LOG
 from gateway.metrics import Metrics
 from gateway.problems import ProblemError
@@ -21,7 +21,10 @@ from gateway.settings import LOOPBACK, GatewaySettings
 
 DOCS = ("/docs", "/openapi.json", "/static-offline-docs")
 QUIET = (200, 304)  # a look that went well
-LOOKS = re.compile(r"/|/page/[^/]+|/boards/[^/.]+(/history|/frames|/signs)?|/sign/[^/]+")
+LOOKS = re.compile(
+    r"/|/page/[^/]+|/boards/[^/.]+(/history|/frames|/signs)?|/sign/[^/]+|/admin|/admin/overview|/admin/page/[^/]+"
+)
+ADMIN = re.compile(r"/admin(/.*)?")
 # oneM2M servers send no Authorization header, and Mobius drops an address's query: the key is a part of the path. What
 # follows is the receiver's own name, which servers append to an application's address (its poa).
 NOTIFIED = re.compile(r"/sensors/[^/]+/onem2m/([^/]+)(?:/.*)?")
@@ -48,12 +51,15 @@ DOCS_POLICY = (
 class GatewayMiddleware:
     """ASGI middleware: admits a request, or rejects it with a problem."""
 
-    def __init__(self, app: ASGIApp, settings: GatewaySettings, metrics: Metrics, rates: "Rates") -> None:
+    def __init__(
+        self, app: ASGIApp, settings: GatewaySettings, metrics: Metrics, rates: "Rates", uses: KeyUses
+    ) -> None:
         self._app = app
         self._metrics = metrics
         self._keys = settings.parsed_keys
         self._body_limit = settings.body_limit
         self._rates = rates
+        self._uses = uses
         self._deadline = settings.deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,6 +81,7 @@ class GatewayMiddleware:
         try:
             key = self._key(scope["path"], headers)
             exchange.key = key.name
+            self._uses.note(key)
             scope.setdefault("state", {})["key"] = key
             if not FREE.fullmatch(scope["path"]) and not _is_look(scope):
                 self._rates.hit(key)
@@ -102,11 +109,13 @@ class GatewayMiddleware:
             return OPEN
         if FREE.fullmatch(path):
             return OPEN
-        key = find_key(self._keys, headers.get(b"authorization", "")) or self._key_in(path)
-        if key is None:
+        given = headers.get(b"authorization", "")
+        key = find_key(self._keys, given) or self._key_in(path)
+        if key is None or _is_other_pages_key(path, given, key):
             # A browser asks its user for Basic's password. The kiosk page, which sends its key itself, has none to ask.
             scheme = "Bearer" if path.endswith("/frames") else "Basic"
-            raise ProblemError("no_key", headers={"WWW-Authenticate": f'{scheme} realm="Signboard", charset="UTF-8"'})
+            realm = "Signboard administration" if ADMIN.fullmatch(path) else "Signboard"
+            raise ProblemError("no_key", headers={"WWW-Authenticate": f'{scheme} realm="{realm}", charset="UTF-8"'})
         if path.startswith(DOCS) and KeyScope.BOARD not in key.scopes:
             raise ProblemError("no_scope", f"This address needs the scope {KeyScope.BOARD}.")
         return key
@@ -119,6 +128,15 @@ class GatewayMiddleware:
         told = NOTIFIED.fullmatch(path)
         key = find_key(self._keys, f"Bearer {told[1]}") if told else None
         return key if key and key.scopes == {KeyScope.SENSORS} else None
+
+
+def _is_other_pages_key(path: str, given: str, key: Key) -> bool:
+    """Return whether a browser sends the administrator's page a key that it was told for another page.
+
+    It must ask for another one, in a realm of its own. 403 would leave its user no way to type one.
+    """
+    of_a_browser = given.lower().startswith("basic ")
+    return of_a_browser and ADMIN.fullmatch(path) is not None and KeyScope.ADMIN not in key.scopes
 
 
 def _is_look(scope: Scope) -> bool:

@@ -40,7 +40,8 @@ class BoardMetrics(Collector):
             view = self._boards.view(name, blank=True)
             if view is None:
                 continue
-            label = [name, "sensors" if name in self._followed else "callers"]
+            source = "sensors" if name in self._followed else "callers"
+            label = [name, "blanked" if view.blanked_until else source]  # on purpose: no alert
             blank.add_metric(label, view.message is None)
             if view.age is not None:
                 age.add_metric(label, view.age)

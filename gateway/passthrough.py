@@ -15,7 +15,7 @@ from core.errors import ServerFailed, ServerTimeout, ServerUnavailable
 from gateway.middleware import request_id
 from gateway.overload import Breaker, Queue
 from gateway.problems import ProblemError
-from gateway.settings import GatewaySettings
+from gateway.settings import PING_SECONDS, GatewaySettings
 from gateway.traces import Traces
 
 PASSED_ON = ("content-type",)  # of vLLM's headers; the others concern its own connection
@@ -123,6 +123,19 @@ class Passthrough:
         if entry is None:
             raise ProblemError("not_found", f"There is no model {name!r}.")
         return JSONResponse(entry)
+
+    async def served(self, name: str) -> str | None:
+        """Return the folder that vLLM says it serves under a name, without those above its run; None: it says none.
+
+        Raises:
+            ServiceError: as `forward`.
+        """
+        end = asyncio.get_running_loop().time() + PING_SECONDS
+        async with AsyncExitStack() as stack:
+            answer = await self._send("GET", "models", b"", stack, end)
+            entries = answer.json().get("data", []) if answer.status_code == httpx.codes.OK else []
+        root = next((str(one["root"]) for one in entries if one.get("id") == name and one.get("root")), None)
+        return root and "/".join(root.rstrip("/").split("/")[-2:])
 
     async def _send(self, method: str, path: str, body: bytes, stack: AsyncExitStack, end: float) -> httpx.Response:
         headers = {"content-type": "application/json", "x-request-id": request_id.get()}

@@ -22,6 +22,7 @@ KINDS: dict[str, tuple[int, str, str]] = {
     "bad_park": (422, "공원 정보를 쓸 수 없습니다", "The park cannot be used"),
     "too_many_boards": (422, "전광판을 더 추가할 수 없습니다", "There are too many boards"),
     "bad_observation": (422, "관측값을 읽을 수 없습니다", "No observation could be read"),
+    "no_reading": (409, "표출할 기온이 없습니다", "There is no reading to write for"),
     "not_drawable": (422, "전광판에 표시할 수 없는 문구입니다", "The sign cannot show the message"),
     "unsupported": (400, "지원하지 않는 요청 항목입니다", "The request asks for an unsupported feature"),
     "no_key": (401, "API 키가 없거나 맞지 않습니다", "The API key is missing or wrong"),

@@ -25,6 +25,7 @@ class SignOut(BaseModel):
     failed_since: datetime | None = Field(description="Since when it has not confirmed; null: it does.")
     error: str | None = Field(description="What is wrong.")
     todo: str | None = Field(description="What to do about it.")
+    blanked_until: datetime | None = Field(description="Until when an administrator keeps it blank; null: nobody does.")
     results: dict[str, int] = Field(description="Commands since the gateway started: confirmed, failed, refused.")
 
     @classmethod
@@ -44,6 +45,7 @@ class SignOut(BaseModel):
             failed_since=delivery.failed_since,
             error=delivery.error,
             todo=delivery.todo,
+            blanked_until=keeper.blanked_until,
             results=dict(delivery.results),
         )
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -101,6 +101,8 @@ class SignKeeper:
         self._failures = 0  # in a row
         self._laid_out: tuple[str, list[Page]] = ("", [])
         self._turn, self._turn_at = 0, 0.0  # the page, and when the next one comes
+        self._blanked_until: datetime | None = None  # for people
+        self._blanked_to = 0.0  # the same in monotonic seconds, which count
 
     async def run(self) -> None:
         """Follow the board for ever."""
@@ -118,6 +120,23 @@ class SignKeeper:
                         await self._woken.wait()
         finally:
             watching.cancel()
+
+    @property
+    def blanked_until(self) -> datetime | None:
+        """Until when an administrator keeps the sign blank, whatever its board shows; None: nobody does."""
+        return self._blanked_until if self._monotonic() < self._blanked_to else None
+
+    def blank_for(self, seconds: float) -> datetime:
+        """Keep the sign blank for so long, and send that now; return until when."""
+        self._blanked_until = self._now() + timedelta(seconds=seconds)
+        self._blanked_to = self._monotonic() + seconds
+        self._woken.set()
+        return self._blanked_until
+
+    def unblank(self) -> None:
+        """Let the sign follow its board again."""
+        self._blanked_to = 0.0
+        self._woken.set()
 
     async def blank(self) -> None:
         """Blank the sign: once the gateway is gone, nobody would."""
@@ -147,6 +166,8 @@ class SignKeeper:
         view = self._boards.view(self.sign.board)
         hours = self.sign.hours
         if view is None or view.message is None or view.seconds_left is None:
+            return Wanted()
+        if now < self._blanked_to:
             return Wanted()
         if hours and not hours.lit(self._now(), self.sign.timezone):
             return Wanted()

@@ -207,6 +207,33 @@ class SensorStore:
             row = connection.execute(query).first()
         return _checked(row) if row else None
 
+    def flags_since(self, sensors: Sequence[str], since: datetime) -> dict[str, dict[Flag, int]]:
+        """Return how many observations of each sensor, measured since a time, have which flag; only those with some.
+
+        Raises:
+            SensorStoreError: it could not be read.
+        """
+        table = OBSERVATIONS.c
+        query = (
+            select(table.sensor, table.flag, func.count())
+            .where(table.sensor.in_(sensors), table.measured_at >= since)
+            .group_by(table.sensor, table.flag)
+        )
+        found: dict[str, dict[Flag, int]] = {}
+        with self._guarded("read"), self._engine.connect() as connection:
+            for sensor, flag, count in connection.execute(query):
+                found.setdefault(sensor, {})[Flag(flag)] = count
+        return found
+
+    def schema(self) -> str | None:
+        """Return the version of its tables.
+
+        Raises:
+            SensorStoreError: it could not be read.
+        """
+        with self._guarded("read"), self._engine.connect() as connection:
+            return _version(connection)
+
     def last_good(self, sensor: str, count: int) -> list[float]:
         """Return the values of a sensor's last good observations, the oldest first.
 

@@ -2,29 +2,19 @@
 //
 // It asks in short requests instead of holding a stream open: a browser has six connections for a host, and the seventh
 // tab would never load. Conveniences of newer engines are used if they are there; the board does not depend on them.
+import { ask, HOME, remember, remembered, repeat } from "./common.js";
 import { showSensors } from "./sensors.js";
 import { Sign } from "./sign.js";
 import { showSigns } from "./signs.js";
 import { TEXTS } from "./texts.js";
 
 const BOARD = new URLSearchParams(location.search).get("board") || "main";
-// Without the user and password of an address such as http://user:key@host/: fetch refuses addresses that hold them,
-// and the browser sends them by itself.
-const HOME = location.origin + location.pathname.replace(/[^/]*$/, "");
 const $ = (id) => document.getElementById(id);
 const board = new Sign($("board")), trial = new Sign($("trial"));
-const PATIENCE = 4000, LOOK = 2000, HEALTH = 5000, SIGNS = 5000, SENSORS = 60000;  // ms: to wait for an answer; between looks at the board, the model, the signs, the sensors
+const LOOK = 2000, HEALTH = 5000, SIGNS = 5000, SENSORS = 60000;  // ms between looks at the board, the model, the signs, the sensors
 let language = remembered("language") || ((navigator.language || "ko").startsWith("ko") ? "ko" : "en");
 let state = "connecting", view = null, newest = 0;
 const text = (key) => TEXTS[language][key];
-
-function remembered(key) {
-  try { return localStorage.getItem(key); } catch { return null; }  // null or forbidden in some web views
-}
-
-function remember(key, value) {
-  try { localStorage.setItem(key, value); } catch { /* then it is asked again next time */ }
-}
 
 function speak() {
   document.documentElement.lang = language;
@@ -45,8 +35,9 @@ function showState(next) {
 
 function describe() {
   const message = view && view.message, why = view && view.no_reading ? ` ${text(view.no_reading)}.` : "";
+  const kept = view && view.blanked_until ? ` ${text("keptBlank")}.` : "";
   $("board").setAttribute("aria-label", message ? message.generated_text : text("blank"));
-  if (!message) { $("message").textContent = `${text("blank")}${why}`; return; }
+  if (!message) { $("message").textContent = `${text("blank")}${kept}${why}`; return; }
   const until = new Date(view.blank_at).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit" });
   const time = language === "ko" ? `${until}${text("until")}` : `${text("until")} ${until}`;
   $("message").textContent = `${message.generated_text} (${message.yesterday_temp} → ${message.today_temp} °C, ${time})${why}`;
@@ -117,8 +108,8 @@ async function look() {
   if (!answer || !answer.ok) { showState(answer ? "down" : "lost"); return; }
   if (state === "lost" || state === "connecting") lookAtModel();
   const next = answer.body, shown = view && view.message, message = next.message;
-  const same = view && JSON.stringify([shown, view.ai_mark, view.lines, view.columns, view.no_reading])
-    === JSON.stringify([message, next.ai_mark, next.lines, next.columns, next.no_reading]);
+  const same = view && JSON.stringify([shown, view.ai_mark, view.lines, view.columns, view.no_reading, view.blanked_until])
+    === JSON.stringify([message, next.ai_mark, next.lines, next.columns, next.no_reading, next.blanked_until]);
   const left = message ? next.seconds_left * 1000 : 0;
   const times = { staleAt: performance.now() + left, staleOn: Date.now() + left };
   if (same) Object.assign(view, times); else showBoard({ ...next, ...times });
@@ -143,21 +134,6 @@ async function offerParks() {
   if (!answer || !answer.ok || answer.body.length < 2) return;
   $("park").append(new Option("", ""), ...answer.body.map((park) => new Option(park.name, park.park)));
   $("park-label").hidden = false;
-}
-
-// Returns null if no answer came, or only half of one: the gateway may go away at any moment.
-async function ask(path) {
-  const stop = typeof AbortController === "undefined" ? null : new AbortController();
-  const timer = stop && setTimeout(() => stop.abort(), PATIENCE);
-  try {
-    const answer = await fetch(HOME + path, stop ? { signal: stop.signal } : {});
-    return { ok: answer.ok, body: await answer.json() };
-  } catch { return null; } finally { clearTimeout(timer); }
-}
-
-// The next request only after the last one ended, so that a slow gateway is not asked ever more often.
-async function repeat(work, pause) {
-  try { await work(); } finally { setTimeout(() => repeat(work, pause), pause); }
 }
 
 for (const id of ["yesterday", "today"]) {

@@ -1,5 +1,7 @@
 // The sensors of this page's board: last value, the flags of the last day as a strip, today's line over yesterday's.
 // Drawn as SVG from the observations. Texts are never markup.
+import { ago } from "./common.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 const HOUR = 3600000, DAY = 24 * HOUR;  // ms
 const WIDTH = 480, HEIGHT = 120, STRIP = 10, CELLS = 96;  // a cell is a quarter of an hour
@@ -64,11 +66,6 @@ function picture(sensor, observations, text) {
   return element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT + STRIP + 24}`, role: "img", "aria-label": label },
     line(rows, now - 2 * DAY, scale.y, gap, "yesterday"), line(rows, now - DAY, scale.y, gap, "today"), 
     ...strip(rows, now), ...marks(scale, now));
-}
-
-function ago(seconds, text) {
-  const [count, unit] = seconds < 90 ? [seconds, "second"] : seconds < 5400 ? [seconds / 60, "minute"] : [seconds / 3600, "hour"];
-  return `${Math.round(count)}${text(unit)}`;
 }
 
 function summary(sensor, text) {

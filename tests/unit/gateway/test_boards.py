@@ -231,3 +231,47 @@ def test_a_board_says_why_there_is_no_reading_and_its_watchers_hear_it() -> None
         await watch.aclose()  # type: ignore[attr-defined]
 
     asyncio.run(run())
+
+
+def test_a_board_that_an_administrator_blanks_stays_blank_for_that_time() -> None:
+    clock = Clock(3)
+    boards = clock.boards()
+    boards.show("lake", boards.ticket("lake", PARK), message())
+    until = boards.blank_for("lake", 600)
+    assert until == clock.now + timedelta(minutes=10)
+    assert shown(boards, "lake") is None
+    assert boards.view_of("lake").blanked_until == until
+    assert boards.show("lake", boards.ticket("lake", PARK), message()) is NotShown.BLANKED
+    clock.steps(hours=-5)  # a clock that is set back does not make it longer
+    clock.passes(minutes=10)
+    assert boards.view_of("lake").blanked_until is None
+    assert shown(boards, "lake") is None, "the message never comes back"
+    assert boards.show("lake", boards.ticket("lake", PARK), message()) is None
+
+
+def test_the_end_of_blanking_shows_the_next_message_and_tells_watchers() -> None:
+    async def work() -> None:
+        clock = Clock(3)
+        boards = clock.boards()
+        boards.blank_for("lake", 600)
+        views = boards.watch("lake")
+        assert (await anext(views)).blanked_until
+        boards.unblank("lake")
+        assert (await anext(views)).blanked_until is None
+        boards.blank_for("lake", 600)
+        assert (await anext(views)).blanked_until
+        clock.passes(minutes=11)
+        boards.blank_stale()
+        assert (await anext(views)).blanked_until is None
+
+    asyncio.run(work())
+
+
+def test_a_board_that_is_kept_blank_makes_no_room_for_another() -> None:
+    boards = Clock(3).boards(limit=1)
+    boards.blank_for("lake", 600)
+    with pytest.raises(TooManyBoards):
+        boards.blank_for("hill", 600)
+    boards.unblank("lake")
+    boards.blank_for("hill", 600)
+    assert boards.names() == ["hill"]

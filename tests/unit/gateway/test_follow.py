@@ -230,3 +230,33 @@ def test_one_parks_fault_stops_neither_the_others_nor_the_next_look(tmp_path: Pa
             following.cancel()
 
     run(work)
+
+
+def test_a_board_that_is_kept_blank_requests_no_message_until_one_is_wanted(scene: Scene) -> None:
+    async def work() -> None:
+        scene.both_days(10, 20)
+        assert await scene.look() == (10, 20)
+        scene.boards.blank_for("lake", 3600)
+        scene.clock.passes(minutes=20)
+        scene.both_days(10, 22)
+        assert await scene.look() is None
+        assert len(scene.model.asked) == 1
+        assert await scene.follower.write_now("lake") is None
+        assert scene.model.asked[1:] == [(10, 22)]
+        view = scene.boards.view_of("lake")
+        assert view.message
+        assert view.blanked_until is None
+        assert await scene.follower.write_now("lake") is None, "due or not"
+        assert len(scene.model.asked) == 3
+
+    run(work)
+
+
+def test_without_a_reading_nothing_is_written_and_the_board_stays_blank(scene: Scene) -> None:
+    async def work() -> None:
+        scene.boards.blank_for("lake", 3600)
+        assert await scene.follower.write_now("lake") is NoReading.NO_CURRENT
+        assert scene.model.asked == []
+        assert scene.boards.view_of("lake").blanked_until
+
+    run(work)

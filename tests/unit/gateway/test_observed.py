@@ -102,3 +102,10 @@ def test_the_first_certificate_to_end_counts_and_an_unreadable_one_has_ended(tmp
     broken.write_text("-----BEGIN CERTIFICATE-----")
     found = machine(tmp_path, certificate=proxy, broker_ca=broken)["signboard_certificate_seconds"]
     assert found == {("proxy.pem",): 10 * 86400, ("ca.pem",): float("-inf")}
+
+
+def test_a_board_that_is_kept_blank_has_a_source_of_its_own() -> None:
+    boards = Clock(3).boards()
+    boards.blank_for("lake", 600)
+    found = values(BoardMetrics(boards, frozenset({"lake"})))
+    assert found["signboard_board_blank"] == {("lake", "blanked"): 1}

@@ -396,3 +396,25 @@ def test_a_fault_of_ours_does_not_end_the_following(monkeypatch: pytest.MonkeyPa
         task.cancel()
 
     run(work)
+
+
+def test_a_sign_that_an_administrator_blanks_stays_blank_while_its_board_goes_on() -> None:
+    async def work() -> None:
+        scene = Scene()
+        scene.write()
+        await scene.pass_(1)
+        until = scene.keeper.blank_for(600)
+        await scene.pass_(1)
+        assert (scene.state, scene.shows, scene.keeper.blanked_until) == (State.BLANK, "", until)
+        scene.write(ONE_PAGE.replace("10", "11"))
+        await scene.pass_(590)
+        assert scene.shows == ""
+        await scene.pass_(20)
+        assert (scene.shows, scene.keeper.blanked_until) == (ONE_PAGE.replace("10", "11"), None)
+        scene.keeper.blank_for(600)
+        await scene.pass_(1)
+        scene.keeper.unblank()
+        await scene.pass_(1)
+        assert scene.shows == ONE_PAGE.replace("10", "11")
+
+    run(work)
