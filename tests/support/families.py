@@ -349,7 +349,7 @@ def write_tokenizer(
     content = json.loads((NANO / "tokenizer.json").read_text())
     vocabulary: dict[str, int] = content["model"]["vocab"]
     for token in content["added_tokens"]:
-        del vocabulary[token["content"]]
+        vocabulary.pop(token["content"], None)  # names of elements are no pieces
     ids = {text: place if place < 3 else PIECES + place - 3 for place, text in enumerate((*special, *plain))}
     vocabulary |= ids
     content["added_tokens"] = [
