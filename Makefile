@@ -74,13 +74,13 @@ gateway: $(VENV)/ready  ## serve with vLLM behind the gateway: REST API and the 
 # has a new yesterday, so the store is new, too.
 park: export PATH := $(PATH):/usr/sbin
 park: export SIGNBOARD_GATEWAY_BROKER := mqtt://127.0.0.1:$(BROKER_PORT)
-park: export SIGNBOARD_GATEWAY_SENSOR_STORE := sqlite:///runs/park/sensors.db
+park: export SIGNBOARD_GATEWAY_DATABASE := sqlite:///runs/park/signboard.db
 park: export SIGNBOARD_GATEWAY_PARKS := parks/try
 park: export SIGNBOARD_GATEWAY_PARK := try
 park: export SIGNBOARD_GATEWAY_LOOK_SECONDS := 5
 park: export SIGNBOARD_GATEWAY_MESSAGE_GAP := 20
 park: mosquitto line  ## a living board: broker, model, gateway, three simulated sensors and a simulated sign, a day in 24 minutes, until Ctrl-C
-	@mkdir -p runs/park && rm -f runs/park/sensors.db*
+	@mkdir -p runs/park && rm -f runs/park/signboard.db*
 	@printf 'listener $(BROKER_PORT) 127.0.0.1\nallow_anonymous true\npersistence false\nmax_queued_messages 0\n' > runs/park/mosquitto.conf
 	@trap 'kill $$(jobs -p) 2>/dev/null; wait' EXIT; trap 'exit 130' INT TERM; \
 	$(MOSQUITTO) -c runs/park/mosquitto.conf > runs/park/mosquitto.log 2>&1 & \
@@ -191,10 +191,10 @@ $(VENV)/audit/ready: requirements/audit.txt | $(VENV)/ready
 	$(PY) -m uv pip install --python $(VENV)/audit/bin/python --quiet --no-deps $(WHEELS) -r requirements/audit.txt
 	@touch $@
 
-# The page's tests need Debian's Chromium and a Korean font; the sensors' a broker, a PostgreSQL and a clock that steps.
-DEBIAN := chromium fonts-nanum mosquitto postgresql faketime
+# The page's tests need Debian's Chromium and a Korean font; the sensors' a broker; the state's a PostgreSQL, HAProxy and a clock that steps.
+DEBIAN := chromium fonts-nanum mosquitto postgresql haproxy faketime
 $(VENV)/debian: | $(VENV)/dev
-	@PATH=$$PATH:/usr/sbin; { command -v chromium && command -v mosquitto && ls /usr/lib/postgresql/*/bin/postgres && command -v faketime; } >/dev/null 2>&1 \
+	@PATH=$$PATH:/usr/sbin; { command -v chromium && command -v mosquitto && command -v haproxy && ls /usr/lib/postgresql/*/bin/postgres && command -v faketime; } >/dev/null 2>&1 \
 	  || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(DEBIAN); } >/dev/null \
 	  || { echo "Debian packages could not be installed. As root: apt-get install $(DEBIAN)"; exit 1; }
 	@touch $@

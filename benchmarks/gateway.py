@@ -48,7 +48,8 @@ app = new_app("Measure the gateway.")
 @contextmanager
 def stack(recipe: Recipe, through: int | None = None, **variables: str) -> Iterator[tuple[ModelServer, GatewayProcess]]:
     """Serve the recipe with a gateway before it; `through`: the port of a proxy between them."""
-    os.environ.update(RATE | variables)
+    database = {"SIGNBOARD_GATEWAY_DATABASE": f"sqlite:///{recipe.folder / 'gateway-benchmark.db'}"}
+    os.environ.update(RATE | database | variables)
     vllm = prepare(recipe, ServeSettings(port=free_port())).server
     port = through or int(vllm.url.split(":")[2].split("/")[0])
     with vllm:

@@ -59,7 +59,14 @@ def gateway(model_url: str, port: int, max_age: float) -> Iterator[subprocess.Po
     """Run `python -m gateway run`."""
     command = [sys.executable, "-m", "gateway", "run", f"--port={port}", f"--model-url={model_url}"]
     told = {"SIGNBOARD_GATEWAY_MAX_AGE": str(max_age), "SIGNBOARD_GATEWAY_RATE_LIMIT": "100000/minute"}
-    with subprocess.Popen(command, env=os.environ | told, stdout=subprocess.DEVNULL) as process:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(
+            command,
+            env=os.environ | told | {"SIGNBOARD_GATEWAY_DATABASE": f"sqlite:///{folder}/signboard.db"},
+            stdout=subprocess.DEVNULL,
+        ) as process,
+    ):
         try:
             if not eventually(lambda: _answers(port), 60):
                 raise ServiceError("The gateway did not start.", "Run `python -m gateway run` to see why.")

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 
+from database.backup import dump
 from sensors.observation import Observation
 from sensors.park_sensors import ParkSensors, Sensor
 from sensors.quality import Checked, Flag, Rules, check
@@ -62,7 +63,7 @@ def main() -> None:
     for seed in options.seeds:
         print(f"\n14 days, 50 sensors, seed {seed}: {_shares(seed)}\n\n{fault_table(seed)}")
     with tempfile.TemporaryDirectory() as folder:
-        print("\n" + _rate_and_size(Path(folder) / "sensors.db", options.sensors, options.hours))
+        print("\n" + _rate_and_size(Path(folder) / "signboard.db", options.sensors, options.hours))
 
 
 def _shares(seed: int) -> str:
@@ -128,7 +129,7 @@ def _rate_and_size(path: Path, number: int, hours: int) -> str:
             station.take_many([(one.sensor.adapter, delivery, one.sensor.source) for one, delivery in batch])
             memory.append(process.memory_info().rss / 1e6)
         seconds = time.perf_counter() - begin
-        store.backup(path.with_suffix(".copy"))
+    dump(f"sqlite:///{path}", path.with_suffix(".copy"))
     taken = number * (hours * 60 + 1)
     size = path.with_suffix(".copy").stat().st_size / taken
     year = 100 * YEAR * size / 1e9

@@ -104,7 +104,7 @@ def _gateway(folder: Path, model: str, broker: int) -> Iterator[tuple[psutil.Pro
     port = free_port()
     told = {
         "BROKER": f"mqtt://127.0.0.1:{broker}",
-        "SENSOR_STORE": f"sqlite:///{folder / 'sensors.db'}",
+        "DATABASE": f"sqlite:///{folder / 'signboard.db'}",
         "PARKS": str(folder / "parks"),
         "PARK": "p0",
         "MESSAGE_GAP": "0",
@@ -194,7 +194,7 @@ class Bench:
         begin = time.monotonic()
         self._wait()
         seconds = time.monotonic() - begin
-        with SensorStore.open(f"sqlite:///{self._folder / 'sensors.db'}") as store:
+        with SensorStore.open(f"sqlite:///{self._folder / 'signboard.db'}") as store:
             ever = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
             times = {
                 name: [one.observation.measured_at for one in store.between(name, *ever)] for name in self._sensors

@@ -105,6 +105,7 @@ class HealthOut(BaseModel):
     status: str
     model: str
     fingerprint: str
+    database: Literal["up", "down"] = Field(description="down: boards are shown from memory, and stored later.")
 
 
 class ParkOut(BaseModel):

@@ -25,9 +25,10 @@ from gateway.admin.park_files import ParkFiles
 from gateway.admin.routes import add_admin_routes
 from gateway.admin.watch import Parts, Watch
 from gateway.api import BatchIn, BatchOut, BoardId, HealthOut, MessageOut, ParkOut, ReadingIn
-from gateway.boards import Boards, BoardView, NotShown, Shown, TooManyBoards
+from gateway.boards import Boards, BoardView, NotShown, TooManyBoards, boot_of_machine
 from gateway.follow import Follower
-from gateway.keys import Key, KeyScope, KeyUses
+from gateway.keys import Key, Keyring, KeyScope, KeyUses
+from gateway.leading import Work, leadership, while_leading
 from gateway.log import LOG
 from gateway.metrics import Metrics
 from gateway.middleware import GatewayMiddleware, Rates, request_id
@@ -36,13 +37,16 @@ from gateway.overload import Breaker, Queue
 from gateway.parks import Parks, today_in
 from gateway.passthrough import Passthrough
 from gateway.picture_routes import Drawer, add_picture_routes
+from gateway.placed import Shown
 from gateway.problems import KINDS, ProblemError, documented, problem_of
 from gateway.publish import publishing
 from gateway.sensor_routes import add_sensor_routes
-from gateway.sensors import running_station
+from gateway.sensors import Sensing, running_station
 from gateway.settings import WATCHERS, GatewaySettings
+from gateway.sharing import sharing_boards
 from gateway.sign_routes import add_sign_routes
-from gateway.signs import running_signs
+from gateway.signs import Signs, knowing_signs
+from gateway.state import State, keeping_state
 from gateway.traces import Traces
 from gateway.writer import Asked, Health, Writer, new_client, ping
 
@@ -57,16 +61,18 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     """Return the gateway as an ASGI app."""
     if not settings.ai_mark:
         LOG.warning("no sign says that an AI writes its text: say so elsewhere, where the law asks for it")
-    metrics, rates, traces = Metrics(), Rates(settings.rate_limit), Traces(settings.traces)
-    uses = KeyUses()
+    metrics, traces, uses = Metrics(), Traces(settings.traces), KeyUses()
+    rates, keyring = Rates(settings.rate_limit, gateways=settings.gateways), Keyring(settings.parsed_keys)
     parks = Parks(settings.parks, settings.park, settings.parsed_sign, settings.timezone)
-    boards = Boards(settings.parsed_sign, settings.max_age, settings.boards, ai_mark=settings.ai_mark)
+    boards = Boards(
+        settings.parsed_sign, settings.max_age, settings.boards, ai_mark=settings.ai_mark, boot=boot_of_machine()
+    )
     app = FastAPIOffline(
         title="Signboard",
         version=__version__,
         summary="Two park temperatures in, one checked Korean message out.",
-        lifespan=_lifespan(settings, parks, boards, metrics, traces),
-        middleware=_middleware(settings, metrics, rates, uses),
+        lifespan=_lifespan(settings, parks, boards, keyring, metrics, traces),
+        middleware=_middleware(settings, metrics, rates, keyring, uses),
         redoc_url=None,
         responses=documented(*ALWAYS),
     )
@@ -87,7 +93,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
 
 
 def _lifespan(
-    settings: GatewaySettings, parks: Parks, boards: Boards, metrics: Metrics, traces: Traces
+    settings: GatewaySettings, parks: Parks, boards: Boards, keyring: Keyring, metrics: Metrics, traces: Traces
 ) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -106,30 +112,37 @@ def _lifespan(
         tasks = [asyncio.create_task(_blank_stale(boards))]
         try:
             async with (
-                publishing(settings, boards, metrics),
-                running_signs(parks.signs(), boards, metrics) as app.state.signs,
-                running_station(settings, parks.sensors(), metrics) as station,
+                keeping_state(settings, boards, keyring, metrics) as state,
+                sharing_boards(state.database, boards, settings.boards),
+                leadership(state.database, alone=settings.gateways == 1) as leader,
+                knowing_signs(parks.signs(), boards, state, metrics) as app.state.signs,
+                running_station(settings, parks.sensors(), state.database, metrics) as sensing,
+                while_leading(leader, _works(settings, boards, app.state.signs, sensing, metrics)),
             ):
-                app.state.station = station
+                app.state.kept = state
+                app.state.station = station = sensing.station if sensing else None
+                metrics.gauge("signboard_leader", "1: it hears the broker and drives signs.", lambda: leader.leads)
                 followed = frozenset(park.board for park in station.parks.values()) if station else frozenset()
                 for collector in (BoardMetrics(boards, followed), MachineMetrics(settings)):
                     metrics.registry.register(collector)
                 follower = None
                 if station:
-                    follower = Follower(settings, parks.all(), station, app.state.writer, boards, metrics)
+                    follower = Follower(
+                        settings, parks.all(), station, app.state.writer, boards, metrics, lambda: leader.leads
+                    )
                     tasks.append(asyncio.create_task(follower.run()))
                 app.state.follower = follower
                 parts = Parts(metrics.registry, app.state.health, app.state.signs, station, follower)
                 watch = Watch(parts, ParkFiles(settings))
                 tasks.append(asyncio.create_task(watch.run()))
                 app.state.overview = Overview(
-                    settings, parks, boards, parts, watch, app.state.passthrough, app.state.uses
+                    settings, parks, boards, parts, watch, app.state.passthrough, keyring, app.state.uses
                 )
                 yield
-                await _cancel(tasks)  # before the store is closed
+                await _cancel(tasks)  # before the database is closed
+                await app.state.writer.close()
         finally:
             await _cancel(tasks)
-            await app.state.writer.close()
             await breaker.close()
             await client.aclose()
             await app.state.passthrough.close()
@@ -138,8 +151,18 @@ def _lifespan(
     return lifespan
 
 
-def _middleware(settings: GatewaySettings, metrics: Metrics, rates: Rates, uses: KeyUses) -> list[Middleware]:
-    stack = [Middleware(GatewayMiddleware, settings=settings, metrics=metrics, rates=rates, uses=uses)]
+def _works(
+    settings: GatewaySettings, boards: Boards, signs: Signs, sensing: Sensing | None, metrics: Metrics
+) -> list[Work]:
+    """Return what only the leader of several gateways does."""
+    publish: Work = lambda: publishing(settings, boards, metrics)  # noqa: E731
+    return [publish, signs.driving, *([sensing.hearing] if sensing else [])]
+
+
+def _middleware(
+    settings: GatewaySettings, metrics: Metrics, rates: Rates, keyring: Keyring, uses: KeyUses
+) -> list[Middleware]:
+    stack = [Middleware(GatewayMiddleware, settings=settings, metrics=metrics, rates=rates, keyring=keyring, uses=uses)]
     if settings.cors_origins:
         origins = settings.cors_origins.split()
         stack.insert(
@@ -191,7 +214,8 @@ def _add_messages(app: FastAPI, settings: GatewaySettings, parks: Parks) -> None
         scene = park.scene(asked.date or today)
         shows = asked.date in (None, today)  # a board shows today's messages only
         wanted = Asked(reading, scene, park, asked.temperature)
-        written = await writer.write(wanted, asked.board if shows else None, request_id.get())
+        board, key = asked.board if shows else None, request.state.key
+        written = await writer.write(wanted, board, request_id.get(), who=key.name)
         if asked.board and not shows:
             written = replace(written, not_shown=NotShown.OTHER_DAY)
         return MessageOut.of(written, asked.board, scene, park.sign, request_id.get())
@@ -200,7 +224,13 @@ def _add_messages(app: FastAPI, settings: GatewaySettings, parks: Parks) -> None
     async def health(request: Request) -> HealthOut:
         """Check that the model answers a real one-token request; the result is cached for a few seconds."""
         model: Health = request.app.state.health
-        return HealthOut(status="ready", model=settings.model_name, fingerprint=await model.check())
+        state: State = request.app.state.kept
+        return HealthOut(
+            status="ready",
+            model=settings.model_name,
+            fingerprint=await model.check(),
+            database="down" if state.fault else "up",
+        )
 
     @app.post("/generate/temperature", dependencies=API, responses=documented(*ALWAYS, *WRITING))
     async def generate(asked: ReadingIn, request: Request) -> MessageOut:
@@ -248,6 +278,12 @@ def _add_boards(app: FastAPI, boards: Boards) -> None:
         if view is None:
             raise ProblemError("not_found", "This board never showed a message.")
         return view
+
+    @app.delete("/boards/{board}", dependencies=API, status_code=204)
+    async def forget(board: BoardId, request: Request) -> None:
+        """Blank a board and forget it with its history, such as one that is not used any more."""
+        if not boards.forget(board, request.state.key.name):
+            raise ProblemError("not_found", "This board never showed a message.")
 
     @app.get("/boards/{board}/history", dependencies=API)
     async def history(board: BoardId) -> list[Shown]:

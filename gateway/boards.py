@@ -1,38 +1,33 @@
-"""The boards: their messages, until when each is shown, and their watchers. Stale messages are never displayed."""
+"""The boards: their messages, until when each is shown, and their watchers. Stale messages are never displayed.
+
+In: checked messages, and what the database has of earlier ones. Out: views. A message counts as shown once the
+database has it, or once the database is known to be down.
+"""
 
 import asyncio
-import itertools
+import os
 import time
+import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Literal
+from pathlib import Path
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
 from clients import SignMessage
 from core.park import Park, season_of
-from core.season import Season
 from core.sign import Sign
+from gateway.placed import CLOCKS_DIFFER, Placed, Shown
 from gateway.settings import HISTORY
 from sensors.days import NoReading
 
-
-class Shown(BaseModel):
-    """A message that a board shows or showed."""
-
-    generated_text: str
-    yesterday_temp: int
-    today_temp: int
-    season: Season | None  # what the model was told besides; null: nothing
-    elements: list[str]
-    written_at: datetime
-    tries: int
-    generation_time: float
-    ai_generated: Literal[True] = True  # for machines; people read the AI mark
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+MICROSECOND = datetime.resolution
 
 
 class BoardView(BaseModel):
@@ -71,14 +66,44 @@ class NotShown(StrEnum):
     BLANKED = "an administrator keeps it blank"
 
 
+class Keeping(Protocol):
+    """What keeps the boards beyond this process."""
+
+    async def put(self, placed: Placed) -> Placed:
+        """Keep a message; return the one that the board has now: this one, or a younger one that was there."""
+
+    def drop(self, board: str, who: str = "") -> None:
+        """Forget a board and its history; `who`: the key that wants it, empty: the limit of boards."""
+
+
+class Memory:
+    """Keeps nothing: boards without a database, for tests and tools."""
+
+    async def put(self, placed: Placed) -> Placed:
+        """Return the message."""
+        return placed
+
+    def drop(self, board: str, who: str = "") -> None:
+        """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A reading's place in the order of arrival, and the day it arrived."""
+    """A reading's place in the order of measurement, and the day it arrived.
 
-    number: int
+    Args:
+        measured_at: when it was measured; a posted reading: when it arrived.
+        arrived: by the wall clock.
+        arrived_at: in monotonic seconds.
+        park: the one that it belongs to.
+        who: the key that posted it; empty: sensors.
+    """
+
+    measured_at: datetime
     arrived: datetime
-    arrived_at: float  # monotonic seconds
+    arrived_at: float
     park: Park
+    who: str = ""
 
 
 @dataclass
@@ -86,12 +111,12 @@ class Board:
     """One board's state."""
 
     id: str
-    shown: Shown | None = None
+    placed: Placed | None = None  # the last message, stale or not
+    lit: bool = False  # it is shown; False: the board is blank
+    writing: int = 0  # messages that wait for the database: the board's place is taken
     shown_at: float = 0.0  # monotonic seconds
     blank_at: datetime | None = None
     stale_at: float = 0.0  # monotonic seconds
-    displayed: int = 0  # number of the reading behind the message
-    park: Park | None = None  # the one that the message was written for
     no_reading: NoReading | None = None
     blanked_until: datetime | None = None  # for people
     blanked_to: float = 0.0  # the same in monotonic seconds, which count
@@ -116,7 +141,8 @@ class Boards:
         limit: the most boards to remember.
         ai_mark: whether the page says that an AI wrote the message.
         now: the wall clock, in UTC. It may step, in either direction.
-        monotonic: a clock in seconds that never steps.
+        monotonic: a clock in seconds that never steps, and that all programs of this boot share.
+        boot: names this boot of the machine; empty: unknown.
     """
 
     def __init__(
@@ -127,16 +153,20 @@ class Boards:
         ai_mark: bool,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
+        boot: str = "",
     ) -> None:
+        self.keeping: Keeping = Memory()
         self._sign = sign
         self._max_age = timedelta(seconds=max_age)
         self._limit = limit
         self._ai_mark = ai_mark
         self._now = now
         self._monotonic = monotonic
+        self._boot = boot
         self._boards: dict[str, Board] = {}
-        self._numbers = itertools.count(1)
+        self._last_arrival = datetime.min.replace(tzinfo=UTC)
         self._watchers: set[Watcher] = set()
+        self._corrections: set[asyncio.Task[Placed]] = set()
 
     def __len__(self) -> int:
         return len(self._boards)
@@ -146,51 +176,72 @@ class Boards:
         """The number of open event streams."""
         return len(self._watchers)
 
-    def ticket(self, board: str, park: Park) -> Ticket:
-        """Number a reading for a board, so that an older reading's late message never replaces its message.
+    def ticket(self, board: str, park: Park, measured_at: datetime | None = None, who: str = "") -> Ticket:
+        """Date a reading for a board, so that an older reading's late message never replaces its message.
 
         Raises:
             TooManyBoards: the board is new and every other one shows something.
         """
         if board not in self._boards and len(self._boards) >= self._limit and self._find_blank() is None:
             raise TooManyBoards
-        return Ticket(next(self._numbers), self._now(), self._monotonic(), park)
+        now, at = self._now(), self._monotonic()
+        arrival = self._arrival(now)
+        return Ticket(min(measured_at or arrival, arrival), now, at, park, who)
 
-    def show(self, board: str, ticket: Ticket, message: SignMessage) -> NotShown | None:
+    async def show(self, board: str, ticket: Ticket, message: SignMessage) -> NotShown | None:
         """Put a checked message on a board; return why it is not shown, or None if it is."""
-        written, at = self._now(), self._monotonic()
-        midnight = _midnight(ticket.arrived, ZoneInfo(ticket.park.timezone))
-        blank_at = min(written + self._max_age, midnight)
-        # The same limits by the clock that never steps: the wall clock may be set back, past midnight even.
-        day_ends = ticket.arrived_at + (midnight - ticket.arrived).total_seconds()
-        stale_at = min(at + self._max_age.total_seconds(), day_ends)
-        if blank_at <= written or stale_at <= at:
+        placed = self._placed(board, ticket, message)
+        if placed.blank_at <= placed.shown.written_at or placed.stale_at <= placed.shown_at:
             return NotShown.STALE
         state = self._remember(board)
         if state is None:
             return NotShown.NO_ROOM
-        if ticket.number < state.displayed:
+        if not placed.beats(state.placed, self._now()):
             return NotShown.OLDER
         if self._is_blanked(state):
             return NotShown.BLANKED
-        state.shown = Shown(
-            generated_text=message.text,
-            yesterday_temp=message.reading.yesterday,
-            today_temp=message.reading.today,
-            season=season_of(message.scene),
-            elements=list(message.scene.elements) if message.scene else [],
-            written_at=written,
-            tries=message.tries,
-            generation_time=round(message.seconds, 4),
-        )
-        state.history.appendleft(state.shown)
-        state.displayed = ticket.number
-        state.park = ticket.park
-        state.shown_at = at
-        state.blank_at = blank_at
-        state.stale_at = stale_at
+        state.writing += 1
+        try:
+            winner = await self.keeping.put(placed)
+        finally:
+            state.writing -= 1
+        self.adopt(winner)
+        return None if winner.id == placed.id else NotShown.OLDER
+
+    def adopt(self, placed: Placed) -> None:
+        """Take over what the database has for a board, if it is not older than what the board has."""
+        state = self._remember(placed.board)
+        if state is None or not placed.beats(state.placed, self._now()):
+            return
+        if state.placed is None or state.placed.id != placed.id:
+            state.history.appendleft(placed.shown)
+        self._light(state, placed)
         self._tell(state)
-        return None
+
+    def restore(self, board: str, placed: Placed | None, history: Iterable[Shown]) -> None:
+        """Take over all that the database has of a board; its messages newest first. None: it was forgotten."""
+        if placed is None:
+            self._drop(board)
+            return
+        state = self._remember(board)
+        if state is None or not placed.beats(state.placed, self._now()):
+            return
+        state.history = deque(history, HISTORY)
+        self._light(state, placed)
+        self._tell(state)
+
+    def has(self, board: str, id_: str) -> bool:
+        """Return whether a board has this message."""
+        state = self._boards.get(board)
+        return bool(state and state.placed and state.placed.id == id_)
+
+    def forget(self, board: str, who: str) -> bool:
+        """Blank a board and forget it with its history; return whether it was known."""
+        known = board in self._boards
+        if known:
+            self._drop(board)
+            self.keeping.drop(board, who)
+        return known
 
     def explain(self, board: str, why: NoReading | None) -> None:
         """Say on a board's view why its sensors give no reading; None: they do. Its message stays until it is stale."""
@@ -208,7 +259,9 @@ class Boards:
         state = self._remember(board)
         if state is None:
             raise TooManyBoards
-        state.shown, state.blank_at = None, None
+        if state.lit:
+            self._correct(state, self._now())  # or a restart, or another gateway, would show it again
+        state.lit, state.blank_at = False, None
         state.blanked_until = self._now() + timedelta(seconds=seconds)
         state.blanked_to = self._monotonic() + seconds
         self._tell(state)
@@ -239,14 +292,30 @@ class Boards:
         return list(state.history) if state else []
 
     def blank_stale(self) -> None:
-        """Blank the boards whose message is stale, end what administrators blanked, and tell the watchers."""
+        """Blank the boards whose message is stale, end what administrators blanked, tell the watchers.
+
+        Limits that a clock's step changed are kept.
+        """
         for state in self._boards.values():
             if state.blanked_until and not self._is_blanked(state):
                 self.unblank(state.id)
-            if state.shown and self._seconds_left(state) <= 0:
-                state.shown = None
+            if state.lit and self._seconds_left(state) <= 0:
+                state.lit = False
                 state.blank_at = None
                 self._tell(state)
+            elif state.lit and state.placed and self._stepped_back(state):
+                # After a reboot only the wall clock counts: without this the message would be shown for longer.
+                state.blank_at = self._blank_at(state)
+                self._correct(state, state.blank_at or state.placed.blank_at)
+
+    def _correct(self, state: Board, blank_at: datetime) -> None:
+        """Keep another limit of a board's message, in the database, too."""
+        if state.placed is None:
+            return
+        state.placed = replace(state.placed, blank_at=blank_at)
+        task = asyncio.get_running_loop().create_task(_kept(self.keeping, state.placed))
+        self._corrections.add(task)
+        task.add_done_callback(self._corrections.discard)
 
     async def watch(self, board: str | None = None) -> AsyncIterator[BoardView]:
         """Yield every board's view now and at each change; with a name only that board's, blank if unknown."""
@@ -263,10 +332,59 @@ class Boards:
         finally:
             self._watchers.discard(watcher)
 
+    def _arrival(self, now: datetime) -> datetime:
+        """Return when a posted reading arrived: after the one before it, also if the clock was set back a little."""
+        last = self._last_arrival
+        self._last_arrival = last + MICROSECOND if now <= last <= now + CLOCKS_DIFFER else now
+        return self._last_arrival
+
+    def _placed(self, board: str, ticket: Ticket, message: SignMessage) -> Placed:
+        written, at = self._now(), self._monotonic()
+        midnight = _midnight(ticket.arrived, ZoneInfo(ticket.park.timezone))
+        # The same limits by the clock that never steps: the wall clock may be set back, past midnight even.
+        day_ends = ticket.arrived_at + (midnight - ticket.arrived).total_seconds()
+        return Placed(
+            id=uuid.uuid4().hex,
+            board=board,
+            shown=Shown(
+                generated_text=message.text,
+                yesterday_temp=message.reading.yesterday,
+                today_temp=message.reading.today,
+                season=season_of(message.scene),
+                elements=list(message.scene.elements) if message.scene else [],
+                written_at=written,
+                tries=message.tries,
+                generation_time=round(message.seconds, 4),
+            ),
+            measured_at=ticket.measured_at,
+            blank_at=min(written + self._max_age, midnight),
+            sign=ticket.park.sign,
+            timezone=ticket.park.timezone,
+            boot=self._boot,
+            shown_at=at,
+            stale_at=min(at + self._max_age.total_seconds(), day_ends),
+            who=ticket.who,
+        )
+
+    def _light(self, state: Board, placed: Placed) -> None:
+        """Show a message for as long as both clocks allow; one that was written earlier, or elsewhere, too."""
+        now, at = self._now(), self._monotonic()
+        age = max(0.0, (now - placed.shown.written_at).total_seconds())
+        state.placed = placed
+        state.blank_at = min(placed.blank_at, placed.shown.written_at + self._max_age)
+        if placed.boot and placed.boot == self._boot:
+            state.shown_at, state.stale_at = placed.shown_at, placed.stale_at
+        else:
+            left = state.blank_at - max(now, placed.shown.written_at)
+            state.shown_at, state.stale_at = at - age, at + left.total_seconds()
+        in_time = not placed.is_from_future(now) and self._left(state.blank_at, state) > 0
+        state.lit = in_time and not self._is_blanked(state)
+
     def _view(self, state: Board) -> BoardView:
         left = self._seconds_left(state)
-        shown = state.shown if left > 0 else None
-        sign = state.park.sign if state.park else self._sign
+        placed = state.placed
+        shown = placed.shown if placed and left > 0 else None
+        sign = placed.sign if placed else self._sign
         return BoardView(
             board=state.id,
             message=shown,
@@ -277,7 +395,7 @@ class Boards:
             columns=sign.columns,
             lines=sign.lines,
             ai_mark=self._ai_mark,
-            timezone=state.park.timezone if state.park else None,
+            timezone=placed.timezone if placed else None,
             no_reading=state.no_reading,
             blanked_until=state.blanked_until if self._is_blanked(state) else None,
         )
@@ -287,15 +405,20 @@ class Boards:
 
     def _blank_at(self, state: Board) -> datetime | None:
         """Return when a board goes blank, as the wall clock shows it now: it may have been set back."""
-        by_monotonic = self._now() + timedelta(seconds=state.stale_at - self._monotonic())
-        stepped = state.blank_at is None or by_monotonic < state.blank_at - timedelta(seconds=1)
-        return by_monotonic if stepped else state.blank_at
+        return self._by_monotonic(state) if self._stepped_back(state) else state.blank_at
+
+    def _stepped_back(self, state: Board) -> bool:
+        return state.blank_at is None or self._by_monotonic(state) < state.blank_at - timedelta(seconds=1)
+
+    def _by_monotonic(self, state: Board) -> datetime:
+        return self._now() + timedelta(seconds=state.stale_at - self._monotonic())
 
     def _seconds_left(self, state: Board) -> float:
         """Return how long a board's message may still be shown; 0 or less: it is stale, or there is none."""
-        if state.shown is None or state.blank_at is None:
-            return 0.0
-        return min((state.blank_at - self._now()).total_seconds(), state.stale_at - self._monotonic())
+        return self._left(state.blank_at, state) if state.lit and state.blank_at else 0.0
+
+    def _left(self, blank_at: datetime, state: Board) -> float:
+        return min((blank_at - self._now()).total_seconds(), state.stale_at - self._monotonic())
 
     def _tell(self, state: Board) -> None:
         for watcher in self._watchers:
@@ -311,12 +434,33 @@ class Boards:
                 if blank is None:
                     return None
                 del self._boards[blank]
+                self.keeping.drop(blank)
             self._boards[name] = Board(name)
         return self._boards[name]
 
+    def _drop(self, board: str) -> None:
+        if state := self._boards.pop(board, None):
+            self._tell(state)  # watchers build their view when they look: a blank one
+
     def _find_blank(self) -> str | None:
-        blank = (state for state in self._boards.values() if state.shown is None and not self._is_blanked(state))
-        return next((state.id for state in blank), None)
+        blank = (state for state in self._boards.values() if not state.lit and not state.writing)
+        return next((state.id for state in blank if not self._is_blanked(state)), None)
+
+
+def boot_of_machine() -> str:
+    """Return what names this boot of the machine; empty: the system does not say.
+
+    systemd tells it to a service that may not read it (ProcSubset=pid).
+    """
+    try:
+        told = os.environ.get("BOOT_ID") or BOOT_ID.read_text(encoding="ascii")
+    except OSError:
+        return ""
+    return told.strip().replace("-", "")
+
+
+async def _kept(keeping: Keeping, placed: Placed) -> Placed:
+    return await keeping.put(placed)
 
 
 def _midnight(moment: datetime, zone: ZoneInfo) -> datetime:

@@ -35,6 +35,7 @@ class Follower:
         writer: requests messages and shows them.
         boards: show the messages.
         metrics: counts the seconds from a measurement to its message.
+        leads: whether this gateway writes; one that does not still says why a park has no reading.
         now: the wall clock.
         monotonic: a clock in seconds that never steps.
     """
@@ -47,6 +48,7 @@ class Follower:
         writer: Writer,
         boards: Boards,
         metrics: Metrics,
+        leads: Callable[[], bool] = lambda: True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -56,6 +58,7 @@ class Follower:
         self._writer = writer
         self._boards = boards
         self._metrics = metrics
+        self._leads = leads
         self._now = now
         self._monotonic = monotonic
         self._news = {name: asyncio.Event() for name in station.parks}
@@ -108,7 +111,7 @@ class Follower:
         """
         board = self._station.parks[name].board
         found = await self._explained(name)
-        if isinstance(found, Comparison) and self._is_due(board, found):
+        if isinstance(found, Comparison) and self._leads() and self._is_due(board, found):
             await self._write(board, self._parks[name], found)
 
     async def write_now(self, name: str) -> NoReading | None:
@@ -157,7 +160,9 @@ class Follower:
     async def _write(self, board: str, park: Park, found: Comparison) -> None:
         scene = park.scene(self._now().astimezone(ZoneInfo(park.timezone)).date())
         try:
-            written = await self._writer.write(Asked(found.reading, scene, park), board, uuid.uuid4().hex)
+            written = await self._writer.write(
+                Asked(found.reading, scene, park), board, uuid.uuid4().hex, measured_at=found.measured_at
+            )
         except MessageError:  # the model worked for it; while it is down, the next look may try at once
             self._asked_at[board] = self._monotonic()
             raise

@@ -1,4 +1,4 @@
-"""API keys: only their hashes are in the settings. A key is 32 random bytes, so a plain SHA-256 is enough."""
+"""API keys: settings and database have only their hashes. A key is 32 random bytes, so a plain SHA-256 is enough."""
 
 import base64
 import binascii
@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -48,6 +49,38 @@ class KeyUses:
     def last(self, name: str) -> datetime | None:
         """Return when the key of a name was used last; None: not since the gateway started."""
         return self._last.get(name)
+
+
+class Keyring:
+    """The keys that are valid now: those of the settings, and those of the database.
+
+    Args:
+        fixed: the keys of the settings; they change only with a restart.
+    """
+
+    def __init__(self, fixed: tuple[Key, ...]) -> None:
+        self._fixed = fixed
+        self._stored: tuple[Key, ...] = ()
+        self._had_stored = False
+
+    @property
+    def required(self) -> bool:
+        """Whether callers need a key. Once the database had one, they do: revoking the last one opens nothing."""
+        return bool(self._fixed) or self._had_stored
+
+    def update(self, valid: Iterable[Key], *, had_any: bool) -> None:
+        """Take over the keys of the database; `had_any`: it has some, valid or revoked."""
+        self._stored = tuple(valid)
+        self._had_stored = self._had_stored or had_any
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """All valid keys."""
+        return self._fixed + self._stored
+
+    def find(self, authorization: str) -> Key | None:
+        """Return the valid key that an Authorization header carries."""
+        return find_key(self.keys, authorization)
 
 
 def new_key(name: str, scopes: list[KeyScope]) -> tuple[str, str]:

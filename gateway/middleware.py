@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.keys import OPEN, Key, KeyScope, KeyUses, find_key
+from gateway.keys import OPEN, Key, Keyring, KeyScope, KeyUses
 from gateway.log import LOG
 from gateway.metrics import Metrics
 from gateway.problems import ProblemError
@@ -52,11 +52,17 @@ class GatewayMiddleware:
     """ASGI middleware: admits a request, or rejects it with a problem."""
 
     def __init__(
-        self, app: ASGIApp, settings: GatewaySettings, metrics: Metrics, rates: "Rates", uses: KeyUses
+        self,
+        app: ASGIApp,
+        settings: GatewaySettings,
+        metrics: Metrics,
+        rates: "Rates",
+        keyring: Keyring,
+        uses: KeyUses,
     ) -> None:
         self._app = app
         self._metrics = metrics
-        self._keys = settings.parsed_keys
+        self._keyring = keyring
         self._body_limit = settings.body_limit
         self._rates = rates
         self._uses = uses
@@ -102,15 +108,15 @@ class GatewayMiddleware:
             request_id.reset(token)
 
     def _key(self, path: str, headers: dict[bytes, str]) -> Key:
-        if not self._keys:  # open on loopback: a foreign page must not get in under its own host name. Not starlette's
-            # TrustedHostMiddleware: it answers in plain text, without our error body
+        if not self._keyring.required:  # open on loopback: a foreign page must not get in under its own host name.
+            # Not starlette's TrustedHostMiddleware: it answers in plain text, without our error body
             if re.sub(r":\d*$", "", headers.get(b"host", "")).strip("[]") not in LOOPBACK:
                 raise ProblemError("wrong_host", "Without keys the gateway accepts only loopback's host names.")
             return OPEN
         if FREE.fullmatch(path):
             return OPEN
         given = headers.get(b"authorization", "")
-        key = find_key(self._keys, given) or self._key_in(path)
+        key = self._keyring.find(given) or self._key_in(path)
         if key is None or _is_other_pages_key(path, given, key):
             # A browser asks its user for Basic's password. The kiosk page, which sends its key itself, has none to ask.
             scheme = "Bearer" if path.endswith("/frames") else "Basic"
@@ -126,7 +132,7 @@ class GatewayMiddleware:
         Addresses lie in other machines' settings and logs, so a key that opens more than the sensors' counts for none.
         """
         told = NOTIFIED.fullmatch(path)
-        key = find_key(self._keys, f"Bearer {told[1]}") if told else None
+        key = self._keyring.find(f"Bearer {told[1]}") if told else None
         return key if key and key.scopes == {KeyScope.SENSORS} else None
 
 
@@ -154,8 +160,9 @@ class Rates:
     every busy key out for ten hours.
     """
 
-    def __init__(self, limit: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limit: str, clock: Callable[[], float] = time.monotonic, gateways: int = 1) -> None:
         self._rate = parse(limit)
+        self._amount = max(1, self._rate.amount // gateways)  # this gateway's share
         self._clock = clock
         self._hits: dict[str, deque[float]] = {}  # by key, seconds
 
@@ -168,8 +175,8 @@ class Rates:
         hits, now, window = self._hits.setdefault(key.name, deque()), self._clock(), self._rate.get_expiry()
         while hits and hits[0] <= now - window:
             hits.popleft()
-        if len(hits) + cost > self._rate.amount:
-            freed = len(hits) + cost - self._rate.amount  # so many must leave the window first
+        if len(hits) + cost > self._amount:
+            freed = len(hits) + cost - self._amount  # so many must leave the window first
             wait = hits[freed - 1] + window - now if 0 < freed <= len(hits) else window
             raise ProblemError("too_many", f"More than {self._rate}.", {"Retry-After": str(max(1, round(wait)))})
         hits.extend([now] * cost)

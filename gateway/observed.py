@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import make_url
 
+from gateway.backup import MANIFEST, backups_in
 from gateway.boards import Boards
 from gateway.settings import GatewaySettings
 
@@ -51,7 +52,7 @@ class BoardMetrics(Collector):
 
 
 class MachineMetrics(Collector):
-    """The disk under the store, the age of the newest backup, and how long certificates are valid.
+    """The disk under the database, the age of the newest backup, and how long certificates are valid.
 
     Args:
         settings: the gateway's; what it does not name is not measured.
@@ -59,7 +60,7 @@ class MachineMetrics(Collector):
     """
 
     def __init__(self, settings: GatewaySettings, clock: Callable[[], float] = time.time) -> None:
-        self._disk = disk_of(settings.sensor_store)
+        self._disk = disk_of(settings.database)
         self._backups = settings.backups
         self._certificates = [path for path in (settings.certificate, settings.broker_ca) if path]
         self._clock = clock
@@ -80,22 +81,24 @@ class MachineMetrics(Collector):
     def _disks(self) -> Iterator[Metric]:
         if self._disk and self._disk.is_dir():
             usage = shutil.disk_usage(self._disk)
-            yield GaugeMetricFamily("signboard_disk_free_bytes", "Free, on the disk of the store.", usage.free)
+            yield GaugeMetricFamily("signboard_disk_free_bytes", "Free, on the disk of the database.", usage.free)
             yield GaugeMetricFamily("signboard_disk_size_bytes", "The size of that disk.", usage.total)
 
 
-def disk_of(store: str) -> Path | None:
-    """Return the folder of a store's file; None: a server has the store, and watches its own disk."""
-    url = make_url(store)
+def disk_of(database: str) -> Path | None:
+    """Return the folder of a database's file; None: a server has it, and watches its own disk."""
+    url = make_url(database)
     if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
         return None
     return Path(url.database).absolute().parent
 
 
 def newest(folder: Path) -> float:
-    """Return when a folder's newest file was written, in seconds since 1970; -inf: there is none."""
+    """Return when a folder's newest backup or file was finished, in seconds since 1970; -inf: there is none."""
     try:
-        return max((path.stat().st_mtime for path in folder.iterdir() if path.is_file()), default=float("-inf"))
+        files = [path for path in folder.iterdir() if path.is_file()]
+        finished = (path / MANIFEST for path in backups_in(folder))
+        return max((path.stat().st_mtime for path in (*files, *finished)), default=float("-inf"))
     except OSError:  # no such folder, or a file that was just pruned: the next scrape sees it
         return float("-inf")
 

@@ -7,8 +7,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from core.errors import MessageError, ParkError, ReadingError, ServerTimeout, ServiceError, SignboardError
+from database.faults import DatabaseError
 from gateway.overload import Busy, ModelDown
-from sensors.store import SensorStoreError
 
 MEDIA_TYPE = "application/problem+json"
 OPENAI_PATHS = "/v1"
@@ -39,7 +39,7 @@ KINDS: dict[str, tuple[int, str, str]] = {
         "The model wrote no message that passed the checks",
     ),
     "model_down": (503, "모델 서버가 응답하지 않습니다", "The model does not answer"),
-    "store_down": (503, "관측 자료를 저장하거나 읽지 못했습니다", "The store of observations cannot be used"),
+    "store_down": (503, "데이터베이스를 쓸 수 없습니다", "The database cannot be used"),
     "busy": (503, "대기 중인 요청이 너무 많습니다", "Too many requests are waiting"),
     "deadline": (504, "제한 시간 안에 문구를 만들지 못했습니다", "There was no message before the deadline"),
     "internal": (500, "게이트웨이 내부 오류가 발생했습니다", "The gateway itself failed"),
@@ -113,7 +113,7 @@ def problem_of(error: BaseException) -> ProblemError:
     kinds: tuple[tuple[type[BaseException], str], ...] = (
         (ReadingError, "bad_reading"),
         (ParkError, "bad_park"),
-        (SensorStoreError, "store_down"),
+        (DatabaseError, "store_down"),
         (Busy, "busy"),
         (ModelDown, "model_down"),
         (ServerTimeout, "deadline"),

@@ -19,7 +19,7 @@ not send before it, and that may be stale.
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -30,6 +30,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from core import __version__
 from gateway.boards import Boards, BoardView
@@ -219,6 +221,19 @@ class Publisher:
         self._client.publish(self._topic(rest), payload, retain=True, properties=properties)
 
 
+class PublisherMetrics(Collector):
+    """Whether the broker takes the boards, where this gateway publishes them."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield it."""
+        yield GaugeMetricFamily(
+            "signboard_publisher_connected", "1: the broker takes the boards.", self._publisher.connected
+        )
+
+
 @asynccontextmanager
 async def publishing(settings: GatewaySettings, boards: Boards, metrics: Metrics) -> AsyncIterator[None]:
     """Publish the boards for the length of a block, if the settings say so."""
@@ -227,11 +242,13 @@ async def publishing(settings: GatewaySettings, boards: Boards, metrics: Metrics
         yield
         return
     publisher = Publisher(settings, broker, boards)
-    metrics.gauge("signboard_publisher_connected", "1: the broker takes the boards.", lambda: publisher.connected)
+    collector = PublisherMetrics(publisher)
+    metrics.registry.register(collector)
     publisher.start()
     try:
         yield
     finally:
+        metrics.registry.unregister(collector)
         await publisher.stop()
 
 

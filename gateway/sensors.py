@@ -1,61 +1,86 @@
-"""What runs beside the gateway's routes: the store, the connection to the broker, pruning; and the sensors' metrics."""
+"""What runs beside the gateway's routes: the connection to the broker, pruning; and the sensors' metrics."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from core.errors import SignboardError
+from database.database import Database
 from gateway.log import LOG
 from gateway.metrics import Metrics
 from gateway.settings import GatewaySettings
-from sensors.mqtt import Subscriber
+from gateway.state import running
+from sensors.mqtt import Broker, Subscriber
 from sensors.park_sensors import ParkSensors
-from sensors.settings import SENSOR_STORE
 from sensors.station import Station
 from sensors.store import SensorStore
 
 PRUNE_SECONDS = 24 * 3600.0
+RELOAD_SECONDS = 2.0  # between two looks for what other gateways took
+
+
+class Sensing:
+    """The station, and the connection to the broker while this gateway leads.
+
+    Args:
+        station: takes and compares observations.
+        broker: brings them; None: they come over HTTP only.
+    """
+
+    def __init__(self, station: Station, broker: Broker | None) -> None:
+        self.station = station
+        self.subscriber: Subscriber | None = None  # None: not connected by this gateway
+        self._broker = broker
+
+    @asynccontextmanager
+    async def hearing(self) -> AsyncIterator[None]:
+        """Hear the broker for the length of a block.
+
+        Raises:
+            SettingError: the certificate of the broker's authority cannot be used.
+        """
+        if self._broker is None:
+            yield
+            return
+        self.subscriber = subscriber = Subscriber(self._broker, self.station)
+        try:
+            subscriber.start()
+            yield
+        finally:
+            self.subscriber = None
+            await asyncio.to_thread(subscriber.stop)
+
+    async def reload(self) -> None:
+        """Look for what other gateways took, for ever."""
+        while True:
+            await asyncio.sleep(RELOAD_SECONDS)
+            try:
+                await asyncio.to_thread(self.station.reload)
+            except SignboardError as error:
+                LOG.warning("observations could not be read", extra={"why": error.what})
 
 
 @asynccontextmanager
 async def running_station(
-    settings: GatewaySettings, parks: dict[str, ParkSensors], metrics: Metrics
-) -> AsyncIterator[Station | None]:
-    """Open the store, connect to the broker and prune once a day; yield None if no park has sensors.
+    settings: GatewaySettings, parks: dict[str, ParkSensors], database: Database, metrics: Metrics
+) -> AsyncIterator[Sensing | None]:
+    """Keep the station and prune once a day; yield None if no park has sensors.
 
     Raises:
-        SensorStoreError: the store cannot be opened.
-        SettingError: the certificate of the broker's authority cannot be used.
+        DatabaseError: the observations cannot be read.
     """
     if not parks:
         yield None
         return
-    if settings.sensor_store == SENSOR_STORE:
-        Path("runs").mkdir(exist_ok=True)  # the default works in a fresh folder
-    store = await asyncio.to_thread(SensorStore.open, settings.sensor_store)
-    try:
-        station = await asyncio.to_thread(Station, parks, store)
-        broker = settings.parsed_broker
-        subscriber = Subscriber(broker, station) if broker else None
-        metrics.registry.register(SensorMetrics(station, subscriber))
-        pruning = asyncio.create_task(_prune(store, settings.sensor_days))
-        try:
-            if subscriber:
-                subscriber.start()
-            yield station
-        finally:
-            pruning.cancel()
-            with suppress(asyncio.CancelledError):
-                await pruning
-            if subscriber:
-                await asyncio.to_thread(subscriber.stop)
-    finally:
-        store.close()
+    store, shared = SensorStore(database), settings.gateways > 1
+    sensing = Sensing(await asyncio.to_thread(Station, parks, store, shared=shared), settings.parsed_broker)
+    metrics.registry.register(SensorMetrics(sensing))
+    async with running(lambda: _prune(store, settings.sensor_days), *([sensing.reload] if shared else [])):
+        yield sensing
 
 
 async def _prune(store: SensorStore, days: int) -> None:
@@ -68,16 +93,15 @@ async def _prune(store: SensorStore, days: int) -> None:
 
 
 class SensorMetrics(Collector):
-    """The sensors' metrics, read from the station at every scrape.
+    """The sensors' metrics, read from the station at every scrape; those of the broker only where it is heard.
 
     Args:
-        station: knows the sensors.
-        subscriber: the connection to the broker; None: there is no broker.
+        sensing: knows the sensors.
     """
 
-    def __init__(self, station: Station, subscriber: Subscriber | None) -> None:
-        self._station = station
-        self._subscriber = subscriber
+    def __init__(self, sensing: Sensing) -> None:
+        self._station = sensing.station
+        self._sensing = sensing
 
     def collect(self) -> Iterator[Metric]:
         """Yield them."""
@@ -97,6 +121,6 @@ class SensorMetrics(Collector):
             for reason, count in state.rejects.items():
                 rejects.add_metric([sensor, reason], count)
         yield from (age, lag, missing, flags, rejects)
-        if self._subscriber:
-            yield GaugeMetricFamily("signboard_broker_connected", "1: the broker answers.", self._subscriber.connected)
-            yield GaugeMetricFamily("signboard_broker_waiting", "Messages not on the disk.", self._subscriber.waiting)
+        if subscriber := self._sensing.subscriber:
+            yield GaugeMetricFamily("signboard_broker_connected", "1: the broker answers.", subscriber.connected)
+            yield GaugeMetricFamily("signboard_broker_waiting", "Messages not on the disk.", subscriber.waiting)

@@ -13,6 +13,7 @@ from gateway.app import create_app
 from gateway.log import log_json
 from gateway.notify import keep_alive, notify, watchdog_pause
 from gateway.settings import CONNECTIONS, HEADER_BYTES, GatewaySettings
+from gateway.state import open_database
 
 DRAIN_MARGIN = 2  # seconds beside the deadline until requests that still run are cut off
 
@@ -39,8 +40,11 @@ def run_gateway(settings: GatewaySettings) -> None:
 
     Raises:
         ServiceError: the port is taken, or the server could not start.
+        DatabaseError: the database cannot be opened.
+        SettingError: the gateway would be open to a network without keys.
     """
     check_port(settings.host, settings.port)
+    open_database(settings).close()  # what is wrong with it is told here, not in the server's log
     log_json()
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises it again after its graceful shutdown
         signal.signal(number, lambda _number, _frame: sys.exit(0))

@@ -14,10 +14,11 @@ from core.errors import SettingError
 from core.faults import in_variables
 from core.problem import Words
 from core.sign import Sign
+from database.settings import PREFIX
 from gateway.keys import Key, parse_keys
 from gateway.look import Look, parse_colour, parse_night
 from sensors.mqtt import Broker
-from sensors.settings import PREFIX, SensorSettings
+from sensors.settings import SensorSettings
 
 NAME = r"[a-z0-9][a-z0-9-]{0,39}"  # of a board, and of a park's file
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -69,6 +70,8 @@ class GatewaySettings(SensorSettings):
     sign: str = Field(default="20x2", validation_alias="SIGNBOARD_SIGN")
     max_age: float = Field(default=6 * 3600, gt=0)  # seconds until a message is stale
     boards: int = Field(default=1000, ge=1)  # boards to remember
+    gateways: int = Field(default=1, ge=1)  # that share the database; more than one need a PostgreSQL
+    audit_days: int = Field(default=365, ge=1)  # days for which the audit log is kept
     ai_mark: bool = True  # the page says that an AI wrote the message
 
     kiosk_colour: str = "ffb000"  # of lit dots on the kiosk page and in pictures: red, green, blue in hex
@@ -165,25 +168,24 @@ def read_gateway_settings(**given: Any) -> GatewaySettings:
     """Read the settings; the options given here override them.
 
     Raises:
-        SettingError: a variable has an unusable value, or the gateway would be open to a network without keys.
+        SettingError: a variable has an unusable value.
     """
     if unknown := sorted(_named() - {f"{PREFIX}{name.upper()}" for name in GatewaySettings.model_fields}):
         raise SettingError(f"No setting has the name {', '.join(unknown)}.", "Compare .env with .env.example.")
     try:
         settings = GatewaySettings(**{key: value for key, value in given.items() if value is not None})
-        keys = settings.parsed_keys
+        settings.parsed_keys  # noqa: B018  # raises what is wrong with them
     except ValidationError as error:
         wrong = in_variables(error.errors())
         raise SettingError(
             f"The gateway's settings cannot be used: {wrong}.", "Compare .env with .env.example."
         ) from error
+    if settings.gateways > 1 and settings.database.startswith("sqlite"):
+        raise SettingError(
+            "SIGNBOARD_GATEWAY_GATEWAYS needs a PostgreSQL.", "Set SIGNBOARD_GATEWAY_DATABASE=postgresql://…, or 1."
+        )
     if settings.publish and not settings.broker:
         raise SettingError(
             "SIGNBOARD_GATEWAY_PUBLISH needs a broker.", "Set SIGNBOARD_GATEWAY_BROKER, such as mqtt://10.0.0.5:1883."
-        )
-    if not keys and settings.host not in LOOPBACK:
-        raise SettingError(
-            f"The gateway would listen on {settings.host} without a key.",
-            "Make one with `python -m gateway key NAME` and put its line into SIGNBOARD_GATEWAY_KEYS.",
         )
     return settings

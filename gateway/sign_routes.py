@@ -18,7 +18,10 @@ class SignOut(BaseModel):
     park: str
     driver: str
     address: str
-    state: State = Field(description="failed: it did not confirm the last command, so what it shows is unknown.")
+    state: State = Field(
+        description="failed: it did not confirm the last command, so what it shows is unknown. "
+        "standby: another gateway drives it."
+    )
     text: str | None = Field(description="The message of which it confirmed a page last; null: blank, or unknown.")
     sent_at: datetime | None = Field(description="When something was sent last.")
     confirmed_at: datetime | None = Field(description="When it confirmed something last.")
@@ -61,9 +64,9 @@ def add_sign_routes(app: FastAPI, look: list[Any]) -> None:
     @app.get("/signs", dependencies=look)
     async def all_signs(request: Request) -> list[SignOut]:
         """All signs, each with what it confirmed."""
-        return [SignOut.of(keeper) for keeper in request.app.state.signs.values()]
+        return [SignOut.of(keeper) for keeper in request.app.state.signs.keepers.values()]
 
     @app.get("/boards/{board}/signs", dependencies=look)
     async def signs_of_a_board(board: BoardId, request: Request) -> list[SignOut]:
         """The signs that show a board."""
-        return [SignOut.of(keeper) for keeper in request.app.state.signs.values() if keeper.sign.board == board]
+        return [SignOut.of(keeper) for keeper in request.app.state.signs.keepers.values() if keeper.sign.board == board]

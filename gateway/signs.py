@@ -17,9 +17,14 @@ from enum import StrEnum
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from core.errors import SignboardError
+from gateway.audit import Entry, What
 from gateway.boards import Boards
+from gateway.deliveries import DeliveryKeeper, Times
 from gateway.log import LOG
 from gateway.metrics import Metrics
+from gateway.state import State as Kept
+from gateway.state import running
 from signs.driver import Driver
 from signs.errors import NotDrawable, SignError, SignTooLate
 from signs.layout import Page
@@ -28,12 +33,15 @@ from signs.park_signs import ParkSign, drivers
 RETRY_SECONDS = (1.0, 15.0)  # the first pause after a failure; doubled up to the last one; for ever
 LOOK_SECONDS = 1.0  # between two looks at a sign's line and its board's clock
 STOP_SECONDS = 10.0  # for blanking all signs when the gateway stops
+STANDBY_SECONDS = 15.0  # between two looks at what the leader stored
+GATEWAY = "gateway"  # who blanks signs at its end, in the audit log
 HOLD_SHARE = 0.8  # of the time for which a controller holds a message, until it is sent again
 
 
 class State(StrEnum):
     """What is known of a sign."""
 
+    STANDBY = "standby"  # another gateway drives it
     STARTING = "starting"  # nothing was sent yet
     SENDING = "sending"  # something else than it showed was sent, and is not confirmed yet
     SHOWN = "shown"  # it confirmed a page of its board's message
@@ -77,6 +85,7 @@ class SignKeeper:
         sign: which one, and how it is set up.
         driver: reaches it.
         boards: say what it should show.
+        times: what is known of it from before.
         now: the wall clock, for the sign's hours and for people.
         monotonic: a clock in seconds that never steps.
     """
@@ -86,11 +95,14 @@ class SignKeeper:
         sign: ParkSign,
         driver: Driver,
         boards: Boards,
+        times: Times = Times(),  # noqa: B008  # frozen
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.sign = sign
-        self.delivery = Delivery()
+        self.delivery = Delivery(
+            sent_at=times.sent_at, confirmed_at=times.confirmed_at, failed_since=times.failed_since
+        )
         self._driver = driver
         self._boards = boards
         self._now = now
@@ -103,6 +115,11 @@ class SignKeeper:
         self._turn, self._turn_at = 0, 0.0  # the page, and when the next one comes
         self._blanked_until: datetime | None = None  # for people
         self._blanked_to = 0.0  # the same in monotonic seconds, which count
+
+    @property
+    def times(self) -> Times:
+        """What is kept of it beyond this process."""
+        return Times(self.delivery.sent_at, self.delivery.confirmed_at, self.delivery.failed_since)
 
     async def run(self) -> None:
         """Follow the board for ever."""
@@ -138,12 +155,14 @@ class SignKeeper:
         self._blanked_to = 0.0
         self._woken.set()
 
-    async def blank(self) -> None:
-        """Blank the sign: once the gateway is gone, nobody would."""
+    async def blank(self) -> bool:
+        """Blank the sign: once the gateway is gone, nobody would. Return whether it confirmed that."""
         try:
             await self._driver.blank()
         except SignError as error:
             LOG.warning("the sign could not be blanked", extra={"sign": self.sign.name, "why": error.what})
+            return False
+        return True
 
     async def step(self) -> float:
         """Send what is due, if something is; return the seconds until the next look."""
@@ -246,45 +265,106 @@ class SignKeeper:
         delivery.results["failed"] += 1
 
 
+class Signs:
+    """All signs: driven while this gateway leads, else only known from what the leader stored.
+
+    Args:
+        signs: of the parks.
+        boards: say what they should show.
+        kept: the database.
+    """
+
+    def __init__(self, signs: Sequence[ParkSign], boards: Boards, kept: Kept) -> None:
+        self.keepers: dict[str, SignKeeper] = {}
+        self.drives = False
+        self._signs = signs
+        self._boards = boards
+        self._kept = kept
+
+    @asynccontextmanager
+    async def driving(self) -> AsyncIterator[None]:
+        """Drive the signs for the length of a block, each in a task of its own; blank them at its end."""
+        made = drivers(self._signs)
+        await self._load(made)
+        deliveries = DeliveryKeeper(self._kept.deliveries, lambda: {one.sign.name: one.times for one in keepers})
+        keepers, self.drives = list(self.keepers.values()), True
+        try:
+            async with running(deliveries.run, *(keeper.run for keeper in keepers)):
+                yield
+        finally:
+            self.drives = False
+            await _blank_all(keepers, self._kept)
+            await deliveries.write()
+            for driver in made.values():
+                await driver.close()
+
+    async def follow(self) -> None:
+        """While another gateway drives the signs, read what it stored; for ever."""
+        while True:
+            try:
+                if not self.drives:
+                    await self._load(drivers(self._signs), State.STANDBY)
+            except SignboardError as error:
+                LOG.warning("what signs confirmed could not be read", extra={"why": error.what})
+            await asyncio.sleep(STANDBY_SECONDS)
+
+    async def _load(self, made: dict[str, Driver], state: State = State.STARTING) -> None:
+        times, now = await asyncio.to_thread(self._kept.deliveries.load), datetime.now(UTC)
+        if self.drives:  # meanwhile
+            return
+        self.keepers = {
+            sign.name: SignKeeper(sign, made[sign.name], self._boards, times.get(sign.name, Times()).known(now))
+            for sign in self._signs
+        }
+        for keeper in self.keepers.values():
+            keeper.delivery.state = state
+
+
 @asynccontextmanager
-async def running_signs(
-    signs: Sequence[ParkSign], boards: Boards, metrics: Metrics
-) -> AsyncIterator[dict[str, SignKeeper]]:
-    """Drive the signs for the length of a block, each in a task of its own; blank them at its end."""
-    made = drivers(signs)
-    keepers = {sign.name: SignKeeper(sign, made[sign.name], boards) for sign in signs}
-    if keepers:
-        metrics.registry.register(SignMetrics(keepers))
-    tasks = [asyncio.create_task(keeper.run()) for keeper in keepers.values()]
+async def knowing_signs(
+    signs: Sequence[ParkSign], boards: Boards, kept: Kept, metrics: Metrics
+) -> AsyncIterator[Signs]:
+    """Know the signs for the length of a block; who drives them is the leader's matter."""
+    found = Signs(signs, boards, kept)
+    if not signs:
+        yield found
+        return
+    metrics.registry.register(SignMetrics(found))
+    async with running(found.follow):
+        yield found
+
+
+async def _blank_all(keepers: Sequence[SignKeeper], kept: Kept) -> None:
+    confirmed: list[bool] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(STOP_SECONDS):
+            confirmed = await asyncio.gather(*(keeper.blank() for keeper in keepers))
+    at = datetime.now(UTC)
+    blanked = (keeper.sign.name for keeper, done in zip(keepers, confirmed, strict=False) if done)
+    entries = [Entry(at, GATEWAY, What.SIGN_BLANKED, name, "the gateway stopped driving it") for name in blanked]
     try:
-        yield keepers
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(STOP_SECONDS):
-                await asyncio.gather(*(keeper.blank() for keeper in keepers.values()))
-        for driver in made.values():
-            await driver.close()
+        if entries:
+            await asyncio.to_thread(kept.audit.add, *entries)
+    except SignboardError as error:
+        LOG.warning("the audit log could not be written", extra={"why": error.what})
 
 
 class SignMetrics(Collector):
     """The signs' metrics, read from their keepers at every scrape.
 
     Args:
-        keepers: by the signs' names.
+        signs: have the keepers.
     """
 
-    def __init__(self, keepers: dict[str, SignKeeper]) -> None:
-        self._keepers = keepers
+    def __init__(self, signs: Signs) -> None:
+        self._signs = signs
 
     def collect(self) -> Iterator[Metric]:
         """Yield them."""
         age = GaugeMetricFamily("signboard_sign_confirmed_age_seconds", "Since the last confirmation.", labels=["sign"])
         states = GaugeMetricFamily("signboard_sign_state", "1: the sign's state.", labels=["sign", "state"])
         results = CounterMetricFamily("signboard_sign_deliveries", "Commands to signs.", labels=["sign", "result"])
-        for name, keeper in self._keepers.items():
+        for name, keeper in self._signs.keepers.items():
             delivery = keeper.delivery
             if delivery.confirmed_at:
                 age.add_metric([name], max(0.0, (datetime.now(UTC) - delivery.confirmed_at).total_seconds()))

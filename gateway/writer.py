@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from datetime import datetime
 
 import openai
 from opentelemetry.trace import Tracer
@@ -137,8 +138,17 @@ class Writer:
         """Wait until the running requests end."""
         await asyncio.gather(*(pending.task for pending in self._pending.values()), return_exceptions=True)
 
-    async def write(self, asked: Asked, board: str | None, request_id: str) -> Written:
+    async def write(
+        self, asked: Asked, board: str | None, request_id: str, *, measured_at: datetime | None = None, who: str = ""
+    ) -> Written:
         """Return a checked message, and show it if a board is named.
+
+        Args:
+            asked: the reading and what the model is told besides.
+            board: shows the message; None: none does.
+            request_id: for the log.
+            measured_at: when the reading was measured; None: when it arrived, now.
+            who: the key that posted it; empty: sensors.
 
         Raises:
             MessageError: no sample passed the checks.
@@ -148,7 +158,7 @@ class Writer:
         if board is None:
             return Written(await self._ask(asked, request_id))
         twin = (board, asked)
-        ticket = self._boards.ticket(board, asked.park)
+        ticket = self._boards.ticket(board, asked.park, measured_at, who)
         if twin in self._pending:
             self._pending[twin].ticket = ticket
         else:
@@ -160,7 +170,7 @@ class Writer:
     async def _ask_and_show(self, twin: Twin, request_id: str) -> Written:
         board, asked = twin
         message = await self._ask(asked, request_id)
-        return Written(message, self._boards.show(board, self._pending[twin].ticket, message))
+        return Written(message, await self._boards.show(board, self._pending[twin].ticket, message))
 
     async def _ask(self, asked: Asked, request_id: str) -> SignMessage:
         reading = {"signboard.yesterday": asked.reading.yesterday, "signboard.today": asked.reading.today}

@@ -1,6 +1,6 @@
-"""Command line: `python -m sensors check | simulate | replay | backup | prune`.
+"""Command line: `python -m sensors check | simulate | replay | prune`.
 
-Broker, store and parks are the gateway's: the same environment variables or `.env` (SIGNBOARD_GATEWAY_…).
+Broker, database and parks are the gateway's: the same environment variables or `.env` (SIGNBOARD_GATEWAY_…).
 """
 
 import os
@@ -43,7 +43,7 @@ app = typer.Typer(
 BrokerOption = Annotated[
     str | None, typer.Option(help="mqtt://HOST:1883 or mqtts://HOST:8883 (SIGNBOARD_GATEWAY_BROKER).")
 ]
-StoreOption = Annotated[str | None, typer.Option(help="The store's URL (SIGNBOARD_GATEWAY_SENSOR_STORE).")]
+DatabaseOption = Annotated[str | None, typer.Option(help="The database's URL (SIGNBOARD_GATEWAY_DATABASE).")]
 ParksOption = Annotated[Path | None, typer.Option(help="The folder of the park files (SIGNBOARD_GATEWAY_PARKS).")]
 GatewayOption = Annotated[
     str | None, typer.Option(help=f"The gateway's address, for sensors without a topic; the key is in {KEY}.")
@@ -65,17 +65,17 @@ def check_command(
     park: Annotated[str | None, typer.Argument(help="Only this park.")] = None,
     seconds: Annotated[float, typer.Option(min=0, help="How long to listen to the broker.")] = 10,
     broker: BrokerOption = None,
-    store: StoreOption = None,
+    database: DatabaseOption = None,
     parks: ParksOption = None,
 ) -> None:
     """Validate the park files and show what each sensor says; exit with 1 if one is silent, unreadable or bad."""
-    settings = read_sensor_settings(broker=broker, sensor_store=store, parks=parks)
+    settings = read_sensor_settings(broker=broker, database=database, parks=parks)
     found = read_parks(settings.parks, settings.timezone, park)
     topics = sorted({one.topic for these in found.values() for one in these.sensors if one.topic})
     listens = bool(settings.broker and topics and seconds)
     deliveries = heard(settings.broker_as(client_id("check")), topics, seconds) if listens else []
     with ExitStack() as stack:
-        opened = stack.enter_context(SensorStore.open(settings.sensor_store)) if _is_there(settings) else None
+        opened = stack.enter_context(SensorStore.open(settings.database)) if _is_there(settings) else None
         now = datetime.now(UTC)
         all_found = findings(found, deliveries, opened, now)
     console.print(_table(all_found, now))
@@ -151,27 +151,15 @@ def replay_command(
     _send(settings, gateway, sensors, moved, _planned(fault or [], sensors), time_span, 0)
 
 
-@app.command("backup")
-def backup_command(
-    file: Annotated[Path, typer.Argument(help="The copy; a file there is replaced once the copy is complete.")],
-    store: StoreOption = None,
-) -> None:
-    """Copy the store while the gateway runs."""
-    settings = read_sensor_settings(sensor_store=store)
-    with _opened(settings) as opened:
-        opened.backup(file)
-    console.print(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
-
-
 @app.command("prune")
 def prune_command(
     keep: Annotated[
         str | None, typer.Option(help="What to keep, such as 400d (SIGNBOARD_GATEWAY_SENSOR_DAYS).")
     ] = None,
-    store: StoreOption = None,
+    database: DatabaseOption = None,
 ) -> None:
     """Delete old observations now; the gateway does it once a day."""
-    settings = read_sensor_settings(sensor_store=store)
+    settings = read_sensor_settings(database=database)
     kept = span(keep) if keep else timedelta(days=settings.sensor_days)
     with _opened(settings) as opened:
         console.print(f"{opened.prune(datetime.now(UTC) - kept)} observations deleted")
@@ -232,15 +220,15 @@ def _gateway_client(settings: SensorSettings, address: str | None) -> httpx.Clie
 
 
 def _is_there(settings: SensorSettings) -> bool:
-    """Return whether the store exists: looking at it must not make it."""
-    kind, _, path = settings.sensor_store.partition(":///")
+    """Return whether the database exists: looking at it must not make it."""
+    kind, _, path = settings.database.partition(":///")
     return kind != "sqlite" or Path(path).is_file()
 
 
 def _opened(settings: SensorSettings) -> SensorStore:
     if not _is_there(settings):
-        raise SettingError(f"There is no store {settings.sensor_store}.", "Give --store, or start the gateway once.")
-    return SensorStore.open(settings.sensor_store)
+        raise SettingError(f"There is no database {settings.database}.", "Give --database, or start the gateway once.")
+    return SensorStore.open(settings.database)
 
 
 def _table(found: Sequence[Finding], now: datetime) -> Table:

@@ -70,7 +70,7 @@ def findings(
         now: the wall clock.
 
     Raises:
-        SensorStoreError: the store could not be read.
+        DatabaseError: the store could not be read.
     """
     brought = list(deliveries)
     return [_finding(name, sensor, brought, store, now) for name, park in parks.items() for sensor in park.sensors]

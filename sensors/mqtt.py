@@ -33,11 +33,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from core.errors import SettingError
+from database.faults import DatabaseError
 from sensors.adapters.onem2m import acknowledgement, response_topic
 from sensors.park_sensors import Sensor
 from sensors.source import Delivery
 from sensors.station import Arrival, Station
-from sensors.store import SensorStoreError
 
 LOG = logging.getLogger("signboard.sensors")
 PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -206,7 +206,7 @@ class Subscriber:
             client.subscribe([(topic, 1) for topic in self._sensors])
         try:
             self._end_old_ones(client, kept=flags.session_present)
-        except SensorStoreError as error:  # they cost traffic and no truth; the next connection tries again
+        except DatabaseError as error:  # they cost traffic and no truth; the next connection tries again
             LOG.warning("what we had subscribed to is not known: %s", error)
 
     def _end_old_ones(self, client: Client, *, kept: bool) -> None:
@@ -226,7 +226,7 @@ class Subscriber:
         LOG.info("the broker sends no more of topics that no park names")
         try:
             self._station.store.keep_subscriptions(self._session, set(self._sensors))
-        except SensorStoreError as error:
+        except DatabaseError as error:
             LOG.warning("what we have unsubscribed from is not noted: %s", error)
 
     def _disconnected(
@@ -286,7 +286,7 @@ class Subscriber:
         while True:
             try:
                 self._take(batch)
-            except SensorStoreError as error:
+            except DatabaseError as error:
                 LOG.error("the store takes nothing: %s", error)
             except Exception:  # a fault of ours must neither end this thread nor acknowledge what was not kept
                 LOG.exception("messages could not be taken")

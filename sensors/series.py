@@ -40,7 +40,7 @@ class Series:
         """Return what `check` needs for an observation measured at `moment`: from the window before it to the newest.
 
         Raises:
-            SensorStoreError: the observation is late, and the store could not be read.
+            DatabaseError: the observation is late, and the store could not be read.
         """
         start = moment - self.rules.window
         if start < self._since:

@@ -4,20 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import SettingError
 from core.faults import in_variables
+from database.settings import PREFIX, DatabaseSettings
 from sensors.mqtt import Broker
 
-PREFIX = "SIGNBOARD_GATEWAY_"
-SENSOR_STORE = "sqlite:///runs/sensors.db"
 
-
-class SensorSettings(BaseSettings):
-    """Broker, store and parks; `GatewaySettings` adds the rest, so both mean the same ones."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", env_ignore_empty=True)
+class SensorSettings(DatabaseSettings):
+    """Broker and parks, beside the database; `GatewaySettings` adds the rest, so both mean the same ones."""
 
     host: str = "127.0.0.1"  # the gateway's
     port: int = Field(default=8080, ge=1, le=65535)
@@ -25,7 +20,6 @@ class SensorSettings(BaseSettings):
     broker_ca: Path | None = None  # the authority's certificate; empty: the system's authorities
     broker_user: str | None = None
     broker_password: SecretStr | None = None
-    sensor_store: str = SENSOR_STORE  # as SQLAlchemy writes it: sqlite:///FILE
     sensor_days: int = Field(default=400, ge=3)  # days for which observations are kept
     parks: Path = Path("parks")  # the folder with one YAML file for each park
     timezone: str = "Asia/Seoul"  # at its midnight "yesterday" changes, so every board goes blank

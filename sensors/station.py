@@ -1,7 +1,7 @@
 """The station: payloads → checked observations in the store → a park's reading, and each sensor's state.
 
-In: deliveries, from any thread. Out: what became of them, once it is on the disk. One station per process and store:
-it remembers each sensor's latest hours, and another writer would not be in them.
+In: deliveries, from any thread. Out: what became of them, once it is on the disk. One station per process. It
+remembers each sensor's latest hours; a `shared` one reads them anew, because other writers are not in its memory.
 
 Threads may share a station. The MQTT client has threads of its own, HTTP routes call from a pool; both wait for the
 disk, so neither may run in an event loop. One lock orders the writers: SQLite has one writer anyway, and an
@@ -9,7 +9,7 @@ observation is judged by those before it. `state` does not wait for it, and may 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -83,6 +83,7 @@ class Station:
         parks: each park's sensors, by the park's file name.
         store: keeps the observations.
         clock: the wall clock.
+        shared: other programs write to the store, too: what is in memory is read again before each judgement.
     """
 
     def __init__(
@@ -90,11 +91,14 @@ class Station:
         parks: Mapping[str, ParkSensors],
         store: SensorStore,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        shared: bool = False,
     ) -> None:
         self.parks = parks
         self.sensors: dict[str, Sensor] = {one.id: one for park in parks.values() for one in park.sensors}
         self.store = store
         self._clock = clock
+        self._shared = shared
         self._park_of = {one.id: name for name, park in parks.items() for one in park.sensors}
         self._writing = Lock()
         self._counting = Lock()  # never held while the disk is waited for
@@ -110,7 +114,7 @@ class Station:
         """Take one payload for one sensor; when this returns, what it says is on the disk. Twice is once.
 
         Raises:
-            SensorStoreError: it could not be kept; nothing of it was.
+            DatabaseError: it could not be kept; nothing of it was.
         """
         return self.take_many([(adapter, delivery, source)])[0]
 
@@ -118,10 +122,12 @@ class Station:
         """Take many payloads in one transaction, all or none: the disk is waited for once.
 
         Raises:
-            SensorStoreError: they could not be kept; nothing of them was.
+            DatabaseError: they could not be kept; nothing of them was.
         """
         adapted = [adapt(name, delivery, source) for name, delivery, source in arrivals]
         with self._writing:
+            if self._shared:
+                self._series.clear()
             try:
                 checked = [[self._check(one) for one in payload.observations] for payload in adapted]
                 fresh = [one for payload in checked for one in payload if one]
@@ -131,10 +137,21 @@ class Station:
                 self._series.clear()  # it has what the disk has not
                 raise
             self._count(taken)
-        for park in {self._park_of[new.observation.sensor] for one in taken for new in one.new}:
-            for told in tuple(self._watchers):
-                told(park)
+        self._tell({self._park_of[new.observation.sensor] for one in taken for new in one.new})
         return taken
+
+    def reload(self) -> None:
+        """Read again what each sensor measured last, and tell the watchers of the parks where that is another one.
+
+        Raises:
+            DatabaseError: the store could not be read.
+        """
+        latest = {sensor: self.store.latest(sensor) for sensor in self.sensors}
+        with self._counting:
+            changed = {sensor for sensor, found in latest.items() if found != self._latest[sensor]}
+            self._latest |= latest
+            self._arrived |= {sensor: latest[sensor] for sensor in changed}
+        self._tell({self._park_of[sensor] for sensor in changed})
 
     @contextmanager
     def watched(self, told: Callable[[str], None]) -> Iterator[None]:
@@ -152,7 +169,7 @@ class Station:
         """Compare a park's today with its yesterday.
 
         Raises:
-            SensorStoreError: the store could not be read.
+            DatabaseError: the store could not be read.
         """
         sensors = self.parks[park]
         names = [*(one.id for one in sensors.sensors), *sensors.replaced.values()]
@@ -182,9 +199,14 @@ class Station:
         """Return what a sensor measured from `start` to before `end`.
 
         Raises:
-            SensorStoreError: the store could not be read.
+            DatabaseError: the store could not be read.
         """
         return self.store.between(sensor, start, end)
+
+    def _tell(self, parks: Set[str]) -> None:
+        for park in parks:
+            for told in tuple(self._watchers):
+                told(park)
 
     def _check(self, new: Observation) -> Checked | None:
         """Flag an observation and remember it; None: its key is known."""

@@ -15,6 +15,7 @@ from core.errors import ServiceError
 from core.ports import check_port
 from gateway.parks import Parks
 from gateway.settings import read_gateway_settings
+from gateway.state import open_database
 from pipeline.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app, run_app
 from pipeline.manifest import read_manifest
 from pipeline.recipe import Recipe, load_recipe
@@ -124,6 +125,7 @@ def stack(
     check_port(settings.host, settings.port)
     # A wrong file is found now, not when vLLM has started.
     Parks(settings.parks, settings.park, settings.parsed_sign, settings.timezone)
+    open_database(settings).close()
     gateway = None
 
     def on_wait(_seconds: float, _line: str) -> None:

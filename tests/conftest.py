@@ -9,8 +9,10 @@ Hypothesis gives the same examples every time, without time limits, and writes n
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
@@ -23,6 +25,21 @@ settings.register_profile("signboard", deadline=None, derandomize=True, database
 settings.load_profile("signboard")
 
 ROOT = Path(__file__).parents[1]
+DATABASE = "SIGNBOARD_GATEWAY_DATABASE"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _database_of_a_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give the gateways that a module's fixtures start a database of their own: it keeps boards from run to run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(DATABASE, f"sqlite:///{tmp_path_factory.mktemp('database')}/signboard.db")
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _database_of_a_test(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the gateways that a test starts a database of their own."""
+    monkeypatch.setenv(DATABASE, f"sqlite:///{tmp_path_factory.mktemp('database')}/signboard.db")
 
 
 def run_room(*arguments: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:

@@ -21,18 +21,22 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"core", "pipeline", "data"},
     "merge": {"core", "pipeline", "data", "training"},
     "clients": {"core"},
-    "sensors": {"core"},
+    "database": {"core"},
+    "sensors": {"core", "database"},
     "signs": {"core"},
-    "gateway": {"core", "clients", "sensors", "signs"},
+    "gateway": {"core", "clients", "database", "sensors", "signs"},
     "serve": {"core", "pipeline", "clients", "gateway"},
-    "evaluation": {"core", "pipeline", "data", "training", "merge", "clients", "sensors", "signs", "gateway", "serve"},
+    "evaluation": {
+        *("core", "pipeline", "data", "training", "merge"),
+        *("clients", "database", "sensors", "signs", "gateway", "serve"),
+    },
 }
 # Where a room stands in the picture, from left to right; the others stand in the middle.
 COLUMNS = {
     **dict.fromkeys(("pipeline", "data", "training", "merge"), 0.2),
     "clients": 0.65,
     **dict.fromkeys(("gateway", "serve"), 0.8),
-    "sensors": 0.95,
+    **dict.fromkeys(("database", "sensors"), 0.95),
 }
 
 

@@ -2,7 +2,7 @@
 
 In: a scrape of now, and those of an hour ago. Out: a `Fault` for each alert and what it concerns. The thresholds are
 the alerts', and a test compares both. Alerts wait before they call somebody; a page need not, where the value is clear.
-GatewayDown, ModelQueue and KvCacheFull are not here: the gateway cannot see them.
+GatewayDown, NoLeader, ModelQueue and KvCacheFull are not here: the gateway cannot see them.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from gateway.admin.scrape import HOUR, MINUTE, History, Scrape
 
 URGENT = frozenset({
-    "ModelDown", "BreakerOpen", "BrokerLost", "DiskFull", "CertificateEnded", "SignDeaf", "BoardBlank",
+    "ModelDown", "BreakerOpen", "DatabaseDown", "BrokerLost", "DiskFull", "CertificateEnded", "SignDeaf",
+    "BoardBlank",
 })  # fmt: skip
 # Causes before what follows from them.
 ORDER = (
-    "ModelDown", "BreakerOpen", "BrokerLost", "DiskFull", "CertificateEnded", "SignDeaf", "BoardBlank",
+    "ModelDown", "BreakerOpen", "DatabaseDown", "BrokerLost", "DiskFull", "CertificateEnded", "SignDeaf", "BoardBlank",
     "ParkFileWrong", "LookFailed", "NoMessage", "RequestsRefused", "SensorSilent", "ReadingsDoubted",
     "ParkWithoutReading", "SignRefused", "PublisherLost", "SamplesRejected", "BoardMessageOld", "BoardForgotten",
     "DiskFilling", "BackupOld", "CertificateEnds", "ParkFileChanged",
@@ -65,6 +66,7 @@ SENSORS, CALLERS = (("source", "sensors"),), (("source", "callers"),)
 NEVER = float("-inf")
 RULES = (
     Rule("BreakerOpen", "signboard_breaker_open", _on),
+    Rule("DatabaseDown", "signboard_database_up", _off),
     Rule("BrokerLost", "signboard_broker_connected", _off),
     Rule("PublisherLost", "signboard_publisher_connected", _off),
     Rule("BoardBlank", "signboard_board_blank", _on, "board", SENSORS),

@@ -16,11 +16,13 @@ from pydantic import BaseModel, Field
 from core import __version__
 from core.errors import ServiceError
 from core.prompt import PROMPT_VERSION
+from database.faults import DatabaseError
+from database.schema import head
 from gateway.admin.runbook import InBoth, read_runbook
 from gateway.admin.watch import Known, Look, Parts, Watch
 from gateway.api import ParkOut
 from gateway.boards import Boards, BoardView
-from gateway.keys import Key, KeyScope, KeyUses
+from gateway.keys import Key, Keyring, KeyScope, KeyUses
 from gateway.log import LOG
 from gateway.parks import Parks, today_in
 from gateway.passthrough import Passthrough
@@ -28,7 +30,6 @@ from gateway.sensor_routes import SensorOut
 from gateway.settings import GatewaySettings
 from gateway.sign_routes import SignOut
 from sensors.quality import Flag
-from sensors.store import SensorStoreError
 
 KEPT_SECONDS = 60.0  # for which slow answers are kept: those of the store and of vLLM's list of models
 DIGITS = 8  # of a key's hash, enough to find its line in the settings
@@ -107,7 +108,7 @@ class VersionsOut(BaseModel):
     fingerprint: str | None = Field(description="Of the prompt that the model was trained on; null: no answer.")
     model: str
     checkpoint: str | None = Field(description="The folder that vLLM says it serves; null: it says none.")
-    store_schema: str | None = Field(description="Of the sensors' store; null: there is none, or it cannot be read.")
+    database_schema: str = Field(description="The version of the database's schema.")
 
 
 class OverviewOut(BaseModel):
@@ -130,7 +131,6 @@ class Slow:
 
     at: float = float("-inf")  # monotonic seconds
     unused: dict[str, float] | None = None
-    schema: str | None = None
     checkpoint: str | None = None
 
 
@@ -144,6 +144,7 @@ class Overview:
         parts: the running parts.
         watch: knows what is wrong.
         passthrough: asks vLLM what it serves.
+        keyring: the valid keys.
         uses: when keys were used.
     """
 
@@ -155,6 +156,7 @@ class Overview:
         parts: Parts,
         watch: Watch,
         passthrough: Passthrough,
+        keyring: Keyring,
         uses: KeyUses,
     ) -> None:
         self._settings = settings
@@ -163,6 +165,7 @@ class Overview:
         self._parts = parts
         self._watch = watch
         self._passthrough = passthrough
+        self._keyring = keyring
         self._uses = uses
         self._runbook = read_runbook()
         self._started_at = datetime.now(UTC)
@@ -178,23 +181,23 @@ class Overview:
             faults=[self._fault(known) for known in look.faults],
             boards=[self._board(name, look) for name in self.board_names()],
             sensors=list(self._sensors()),
-            signs=[SignOut.of(keeper) for keeper in self._parts.signs.values()],
+            signs=[SignOut.of(keeper) for keeper in self._parts.signs.keepers.values()],
             parks=list(self._all_parks(look)),
-            keys=[self._key(key) for key in self._settings.parsed_keys],
+            keys=[self._key(key) for key in self._keyring.keys],
             versions=VersionsOut(
                 code=__version__,
                 prompt=PROMPT_VERSION,
                 fingerprint=look.fingerprint,
                 model=self._settings.model_name,
                 checkpoint=self._slow.checkpoint,
-                store_schema=self._slow.schema,
+                database_schema=head(),
             ),
         )
 
     def board_names(self) -> list[str]:
         """Return the boards that are in memory, that follow sensors, or that a sign shows."""
         followed = self._followed().keys()
-        shown = {keeper.sign.board for keeper in self._parts.signs.values()}
+        shown = {keeper.sign.board for keeper in self._parts.signs.keepers.values()}
         return sorted({*self._boards.names(), *followed, *shown})
 
     def park_of(self, board: str) -> str | None:
@@ -221,7 +224,7 @@ class Overview:
     def _board(self, name: str, look: Look) -> AdminBoard:
         view = self._boards.view_of(name)
         message, park = view.message, self.park_of(name)
-        shown_by = {keeper.sign.park for keeper in self._parts.signs.values() if keeper.sign.board == name}
+        shown_by = {keeper.sign.park for keeper in self._parts.signs.keepers.values() if keeper.sign.board == name}
         why, detail = (None, "") if message else self._why_blank(view, park, look)
         return AdminBoard(
             board=name,
@@ -271,7 +274,7 @@ class Overview:
                 timezone=park.timezone,
                 board=followed.board if followed else None,
                 sensors=len(followed.sensors) if followed else 0,
-                signs=[keeper.sign.name for keeper in self._parts.signs.values() if keeper.sign.park == name],
+                signs=[keeper.sign.name for keeper in self._parts.signs.keepers.values() if keeper.sign.park == name],
                 changed=f"{name}.yaml" in changed,
             )
 
@@ -288,8 +291,8 @@ class Overview:
             return
         slow = Slow(time.monotonic())
         try:
-            slow.unused, slow.schema = await asyncio.to_thread(self._of_the_store)
-        except SensorStoreError as error:
+            slow.unused = await asyncio.to_thread(self._of_the_store)
+        except DatabaseError as error:
             LOG.warning("the store could not be read for the overview", extra={"why": error.what})
         if look.fingerprint is not None:
             slow.checkpoint = await self._checkpoint()
@@ -303,15 +306,15 @@ class Overview:
         except (ServiceError, ValueError, AttributeError):  # not there, or not the list that vLLM sends
             return None
 
-    def _of_the_store(self) -> tuple[dict[str, float] | None, str | None]:
-        """Return each sensor's share of today's observations that are not good, and the store's schema."""
+    def _of_the_store(self) -> dict[str, float] | None:
+        """Return each sensor's share of today's observations that are not good."""
         station = self._parts.station
         if station is None:
-            return None, None
+            return None
         shares: dict[str, float] = {}
         for park in station.parks.values():
             midnight = datetime.now(ZoneInfo(park.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
             flags = station.store.flags_since([one.id for one in park.sensors], midnight.astimezone(UTC))
             for sensor, counts in flags.items():
                 shares[sensor] = 1 - counts.get(Flag.GOOD, 0) / sum(counts.values())
-        return shares, station.store.schema()
+        return shares

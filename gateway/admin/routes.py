@@ -15,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.admin.audit import audit
 from gateway.admin.overview import Overview, OverviewOut
 from gateway.api import BoardId
+from gateway.audit import What
 from gateway.boards import Boards, BoardView
 from gateway.follow import Follower
 from gateway.keys import Key, KeyScope
 from gateway.problems import ProblemError, documented
 from gateway.sign_routes import SignOut
-from gateway.signs import SignKeeper
+from gateway.signs import SignKeeper, State
 
 PAGE = Path(__file__).parent / "page"
 MAIN_PAGE = Path(__file__).parents[1] / "page"
@@ -104,17 +105,17 @@ def _add_board_actions(app: FastAPI, boards: Boards) -> None:
         dependencies=own,
         responses=documented("bad_input", "not_found", "too_many_boards"),
     )
-    async def blank_board(board: BoardId, wish: BlankIn, key: Admin, request: Request) -> BoardView:
+    async def blank_board(board: BoardId, wish: BlankIn, _key: Admin, request: Request) -> BoardView:
         """Blank a board now and keep it blank for so many minutes; its message never comes back."""
         until = boards.blank_for(known(request, board), 60.0 * wish.minutes)
-        audit(key, "blank", board, until=until.isoformat())
+        await audit(request, What.BOARD_BLANKED, board, f"until {until:%Y-%m-%dT%H:%MZ}")
         return boards.view_of(board)
 
     @app.post("/admin/boards/{board}/unblank", dependencies=own, responses=documented("bad_input", "not_found"))
-    async def unblank_board(board: BoardId, _wish: NothingIn, key: Admin, request: Request) -> BoardView:
+    async def unblank_board(board: BoardId, _wish: NothingIn, _key: Admin, request: Request) -> BoardView:
         """Let a board show its next message."""
         boards.unblank(known(request, board))
-        audit(key, "unblank", board)
+        await audit(request, What.BOARD_UNBLANKED, board)
         return boards.view_of(board)
 
     @app.post(
@@ -124,7 +125,7 @@ def _add_board_actions(app: FastAPI, boards: Boards) -> None:
             "bad_input", "not_found", "no_reading", "too_many_boards", "no_message", "model_down", "busy", "deadline"
         ),
     )
-    async def new_message(board: BoardId, _wish: NothingIn, key: Admin, request: Request) -> BoardView:
+    async def new_message(board: BoardId, _wish: NothingIn, _key: Admin, request: Request) -> BoardView:
         """Request a new message for what a board's sensors say now. Other boards' callers do that themselves."""
         built: Overview = request.app.state.overview
         follower: Follower | None = request.app.state.follower
@@ -133,7 +134,7 @@ def _add_board_actions(app: FastAPI, boards: Boards) -> None:
             raise ProblemError(
                 "no_reading", "This board follows no sensors; whoever sends its readings requests messages."
             )
-        audit(key, "message", board)
+        await audit(request, What.MESSAGE_REQUESTED, board)
         if missing := await follower.write_now(park):
             raise ProblemError("no_reading", f"The park's sensors give no reading: {missing}.")
         return boards.view_of(board)
@@ -141,25 +142,27 @@ def _add_board_actions(app: FastAPI, boards: Boards) -> None:
 
 def _add_sign_actions(app: FastAPI) -> None:
     def keeper_of(request: Request, sign: str) -> SignKeeper:
-        keepers: dict[str, SignKeeper] = request.app.state.signs
-        if sign not in keepers:
+        keeper: SignKeeper | None = request.app.state.signs.keepers.get(sign)
+        if keeper is None:
             raise ProblemError("not_found", "There is no such sign.")
-        return keepers[sign]
+        if keeper.delivery.state is State.STANDBY:
+            raise ProblemError("bad_input", "Another gateway drives this sign: use that one's page.")
+        return keeper
 
     own = [Depends(_own_site)]
 
     @app.post("/admin/signs/{sign}/blank", dependencies=own, responses=documented("bad_input", "not_found"))
-    async def blank_sign(sign: BoardId, wish: BlankIn, key: Admin, request: Request) -> SignOut:
+    async def blank_sign(sign: BoardId, wish: BlankIn, _key: Admin, request: Request) -> SignOut:
         """Blank one sign now and keep it blank for so many minutes; its board and other signs go on."""
         keeper = keeper_of(request, sign)
         until: datetime = keeper.blank_for(60.0 * wish.minutes)
-        audit(key, "blank sign", sign, until=until.isoformat())
+        await audit(request, What.SIGN_BLANKED, sign, f"until {until:%Y-%m-%dT%H:%MZ}")
         return SignOut.of(keeper)
 
     @app.post("/admin/signs/{sign}/unblank", dependencies=own, responses=documented("bad_input", "not_found"))
-    async def unblank_sign(sign: BoardId, _wish: NothingIn, key: Admin, request: Request) -> SignOut:
+    async def unblank_sign(sign: BoardId, _wish: NothingIn, _key: Admin, request: Request) -> SignOut:
         """Let a sign follow its board again."""
         keeper = keeper_of(request, sign)
         keeper.unblank()
-        audit(key, "unblank sign", sign)
+        await audit(request, What.SIGN_UNBLANKED, sign)
         return SignOut.of(keeper)

@@ -17,7 +17,7 @@ from gateway.admin.park_files import ParkFiles
 from gateway.admin.scrape import History, Scrape
 from gateway.follow import Follower
 from gateway.log import LOG
-from gateway.signs import SignKeeper
+from gateway.signs import Signs
 from gateway.writer import Health
 from sensors.station import Station
 
@@ -30,7 +30,7 @@ class Parts:
 
     registry: CollectorRegistry
     health: Health
-    signs: dict[str, SignKeeper]
+    signs: Signs
     station: Station | None
     follower: Follower | None
 
@@ -125,7 +125,7 @@ class Watch:
         """Return a fault with what the part that it concerns knows better than its metric."""
         began, _ = self._began.setdefault((fault.code, fault.subject), (self._now(), self._monotonic()))
         if fault.code in ("SignDeaf", "SignRefused"):
-            delivery = self._parts.signs[fault.subject].delivery
+            delivery = self._parts.signs.keepers[fault.subject].delivery
             told = Fault(fault.code, fault.subject, f"{delivery.error or ''} {delivery.todo or ''}".strip())
             return Known(told, delivery.failed_since or began)
         if fault.code == "SensorSilent" and self._parts.station:

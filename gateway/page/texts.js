@@ -10,7 +10,7 @@ export const TEXTS = {
     missing: "수신 없음", noObservation: "수신한 자료가 없습니다", chart: "48시간 기온", second: "초 전", minute: "분 전", hour: "시간 전",
     no_current: "현재 자료 없음", no_yesterday: "어제 자료 없음", sensor_bad: "센서 이상", too_early: "15시 이후 비교",
     unusual: "표출 범위를 벗어난 기온", keptBlank: "관리자가 껐습니다",
-    signs: "전광판 장치", sign_starting: "아직 전송하지 않음", sign_sending: "전송 중", sign_shown: "표출 확인", sign_blank: "꺼짐 확인",
+    signs: "전광판 장치", sign_standby: "다른 게이트웨이가 제어", sign_starting: "아직 전송하지 않음", sign_sending: "전송 중", sign_shown: "표출 확인", sign_blank: "꺼짐 확인",
     sign_refused: "이 문구를 표출할 수 없음", sign_failed: "응답 없음 또는 오류",
   },
   en: {
@@ -23,7 +23,7 @@ export const TEXTS = {
     missing: "silent", noObservation: "Nothing was received", chart: "48 hours of temperature", second: " s ago", minute: " min ago",
     hour: " h ago", no_current: "No current data", no_yesterday: "No data of yesterday", sensor_bad: "The sensor is faulty",
     keptBlank: "An administrator keeps it blank", too_early: "Compared after 15:00", unusual: "The temperature is outside the range of messages",
-    signs: "Signs", sign_starting: "nothing sent yet", sign_sending: "sending", sign_shown: "confirmed", sign_blank: "confirmed blank",
+    signs: "Signs", sign_standby: "driven by another gateway", sign_starting: "nothing sent yet", sign_sending: "sending", sign_shown: "confirmed", sign_blank: "confirmed blank",
     sign_refused: "cannot show this message", sign_failed: "does not confirm",
   },
 };

@@ -82,7 +82,7 @@ def test_the_overview_says_what_is_there_and_that_all_is_well(tmp_path: Path) ->
         (park,) = told["parks"]
         assert (park["board"], park["sensors"], park["signs"], park["changed"]) == ("lake", 1, [], False)
         assert told["versions"]["checkpoint"] == "nano/awq"
-        assert told["versions"]["store_schema"]
+        assert told["versions"]["database_schema"]
         assert told["keys"] == []
 
 

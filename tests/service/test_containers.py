@@ -159,9 +159,9 @@ def test_the_gateway_writes_into_a_volume_and_nowhere_else() -> None:
     gateway = compose_file()["services"]["gateway"]
     assert gateway["read_only"]
     written = [mount.split(":") for mount in gateway["volumes"] if not mount.endswith(":ro")]
-    assert written == [["sensor-store", "/var/lib/signboard"]]
-    assert "sensor-store" in compose_file()["volumes"]
-    assert gateway["environment"]["SIGNBOARD_GATEWAY_SENSOR_STORE"] == "sqlite:////var/lib/signboard/sensors.db"
+    assert written == [["gateway-state", "/var/lib/signboard"]]
+    assert "gateway-state" in compose_file()["volumes"]
+    assert gateway["environment"]["SIGNBOARD_GATEWAY_DATABASE"] == "sqlite:////var/lib/signboard/signboard.db"
 
 
 def test_the_stages_image_may_copy_what_it_copies() -> None:
@@ -202,7 +202,7 @@ def test_compose_hands_the_gateway_its_settings(tmp_path: Path, monkeypatch: pyt
         monkeypatch.setenv(name, value)
     settings = GatewaySettings()
     differ = {name for name in GatewaySettings.model_fields if getattr(settings, name) != getattr(default, name)}
-    assert differ == {"words", "sensor_store", "broker_user"}
+    assert differ == {"words", "database", "broker_user"}
     silent = compose_file(SIGNBOARD_GATEWAY_PUBLISH_DISCOVERY="")["services"]["gateway"]["environment"]
     assert silent["SIGNBOARD_GATEWAY_PUBLISH_DISCOVERY"] == "", "it can be switched off"
 

@@ -42,7 +42,7 @@ def gateway_process(model_url: str, output: Path, **variables: str) -> Iterator[
         ) as process,
     ):
         try:
-            assert eventually(lambda: answers(f"{url}/health"), 30), output.read_text()
+            assert eventually(lambda: answers(f"{url}/health"), 120), output.read_text()
             yield process, url
         finally:
             process.kill()

@@ -74,7 +74,7 @@ def settings(folder: Path, devices: str = DEVICES, **more: Any) -> dict[str, Any
     return {
         "parks": write_park(folder, devices),
         "park": "lake",
-        "sensor_store": f"sqlite:///{folder / 'sensors.db'}",
+        "database": f"sqlite:///{folder / 'signboard.db'}",
         "look_seconds": 0.2,
         "message_gap": 0,
     } | more
@@ -101,7 +101,7 @@ def shown(client: httpx.Client, board: str = "lake") -> tuple[int, int] | None:
 
 def kept(folder: Path, sensor: str = "lake-1") -> list[Checked]:
     now = datetime.now(UTC)
-    with SensorStore.open(f"sqlite:///{folder / 'sensors.db'}") as store:
+    with SensorStore.open(f"sqlite:///{folder / 'signboard.db'}") as store:
         return store.between(sensor, now - timedelta(days=3), now + timedelta(days=3))
 
 
@@ -216,7 +216,7 @@ def test_a_broker_that_is_killed_delivers_what_we_had_not_acknowledged(tmp_path:
         assert connected(client)
         bodies = steady(300)
         for first in (0, 100, 200):
-            with locked(tmp_path / "sensors.db"):
+            with locked(tmp_path / "signboard.db"):
                 for body in bodies[first : first + 100]:
                     sensor.send("lake/1", body)
                 sensor.flush()
@@ -534,7 +534,7 @@ def test_a_sensors_key_brings_readings_and_opens_nothing_else(tmp_path: Path) ->
 def test_a_locked_store_is_a_typed_error_and_stops_no_board(tmp_path: Path) -> None:
     with posting(tmp_path) as client:
         one = json.loads(payload(21.4, datetime.now(UTC)))
-        with locked(tmp_path / "sensors.db"), ThreadPoolExecutor(1) as pool:
+        with locked(tmp_path / "signboard.db"), ThreadPoolExecutor(1) as pool:
             waits = pool.submit(client.post, "/sensors/lake-post/readings", json=one)
             for address in ("/sensors", "/metrics", "/boards/lake?blank=true") * 5:
                 assert client.get(address).elapsed < timedelta(seconds=2), "the event loop waits for no disk"
@@ -545,6 +545,6 @@ def test_a_locked_store_is_a_typed_error_and_stops_no_board(tmp_path: Path) -> N
 
 
 def test_a_gateway_without_sensors_needs_no_store() -> None:
-    with scripted(saying(GOOD)) as model, running_gateway(model.url, sensor_store="sqlite:////nowhere/x.db") as client:
+    with scripted(saying(GOOD)) as model, running_gateway(model.url, database="sqlite:////nowhere/x.db") as client:
         assert client.get("/sensors").json() == []
         problem(client.get("/sensors/lake-1"), "not_found")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.scripted_server import eventually, right_answer, scripted
-from sensors.store import SensorStore, SensorStoreError
+from database.faults import DatabaseError
+from sensors.store import SensorStore
 from tests.service.test_sensors import PATIENCE, course, settings, shown
 from tests.support.gateway_server import running_gateway
 from tests.support.postgres import PASSWORD, Postgres, postgres
@@ -20,12 +21,9 @@ from tests.unit.sensors.test_store import (  # noqa: F401  # pytest collects the
     test_between_is_ordered_by_measurement_and_leaves_its_end_out,
     test_every_value_comes_back_exactly,
     test_latest_is_the_last_measured_not_the_last_received_and_never_of_the_future,
-    test_many_programs_may_open_a_new_database_at_once,
     test_more_observations_than_one_statement_holds_are_one_transaction,
     test_not_a_number_comes_back_as_such,
-    test_opening_again_changes_nothing,
     test_prune_deletes_what_is_older_of_every_sensor,
-    test_the_migrations_make_the_tables_of_the_code,
     test_threads_share_a_store,
     test_what_was_acknowledged_survives_a_kill_and_what_was_not_is_whole_or_absent,
 )
@@ -48,7 +46,7 @@ def test_a_database_that_crashes_loses_nothing_acknowledged_and_is_used_again(
 ) -> None:
     assert store.add(checked("before"))
     server.stop()
-    with pytest.raises(SensorStoreError, match=r"(?s)cannot be written.*→ Check that the database runs") as caught:
+    with pytest.raises(DatabaseError, match=r"(?s)cannot be written.*→ Check that the database runs") as caught:
         store.add(checked("while it is down"))
     assert PASSWORD not in str(caught.value)
     server.start()
@@ -62,7 +60,7 @@ def test_a_database_that_crashes_loses_nothing_acknowledged_and_is_used_again(
 def test_the_gateway_runs_on_it(url: str, tmp_path: Path) -> None:
     with (
         scripted(right_answer) as model,
-        running_gateway(model.url, **settings(tmp_path, sensor_store=url)) as client,
+        running_gateway(model.url, **settings(tmp_path, database=url)) as client,
     ):
         bodies = [json.loads(one) for one in course(10, 16)]
         assert client.post("/sensors/lake-post/readings", json=bodies).status_code == 200
@@ -71,12 +69,7 @@ def test_the_gateway_runs_on_it(url: str, tmp_path: Path) -> None:
         assert len(client.get("/sensors/lake-post/observations").json()) == len(bodies)
 
 
-def test_it_is_backed_up_by_its_own_tool(store: SensorStore, tmp_path_factory: pytest.TempPathFactory) -> None:  # noqa: F811
-    with pytest.raises(SensorStoreError, match=r"(?s)postgresql.*pg_dump"):
-        store.backup(tmp_path_factory.mktemp("backup") / "copy.db")
-
-
 def test_a_wrong_password_is_named_and_not_shown(url: str) -> None:
-    with pytest.raises(SensorStoreError, match=r"(?s)cannot be opened.*password authentication failed") as caught:
+    with pytest.raises(DatabaseError, match=r"(?s)cannot be opened.*password authentication failed") as caught:
         SensorStore.open(url.replace("s3cret", "guess"))
     assert "guess" not in str(caught.value)

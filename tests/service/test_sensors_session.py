@@ -50,7 +50,7 @@ def subscribed(folder: Path, broker: Mosquitto, *topics: str) -> Iterator[tuple[
     sensors = tuple(
         Sensor(name, "own", topic, Source(name), Rules()) for name, topic in zip("abc", topics, strict=False)
     )
-    with SensorStore.open(f"sqlite:///{folder / 'sensors.db'}") as store:
+    with SensorStore.open(f"sqlite:///{folder / 'signboard.db'}") as store:
         station = Station({"lake": ParkSensors(sensors, "lake", "Asia/Seoul")}, store)
         with Subscriber(Broker.at(broker.url), station) as subscriber:
             yield subscriber, station

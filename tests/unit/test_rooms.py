@@ -33,14 +33,14 @@ def test_rooms_start_only_processes_of_the_rooms_below_them() -> None:
     assert all(one == other or other in ALLOWED[one] for one, other in started)
 
 
-def test_only_serve_starts_processes_and_the_fetching_of_models_starts_pip() -> None:
+def test_only_serve_starts_processes_the_fetching_of_models_pip_and_backups_postgresqls_tools() -> None:
     wrong = {
         (module.name, name)
         for module in modules(ROOT, ROOMS - {"serve"})
         for name in imports(module)
         if name.split(".")[0] in {"subprocess", "pty"}
     }
-    assert wrong == {("training.fetch", "subprocess")}
+    assert wrong == {("training.fetch", "subprocess"), ("database.backup", "subprocess")}
 
 
 def test_no_modules_import_each_other() -> None:
@@ -64,7 +64,7 @@ def test_the_client_loads_nothing_heavy(module: str) -> None:
     assert loaded & HEAVY == set()
 
 
-@pytest.mark.parametrize("room", sorted(ROOMS - {"core"}))
+@pytest.mark.parametrize("room", sorted(ROOMS - {"core", "database"}))
 def test_command_lines_open_without_torch(room: str) -> None:
     assert loaded_by(f"{room}.__main__") & {"torch", "vllm", "transformers"} == set()
 

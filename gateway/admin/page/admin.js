@@ -192,7 +192,7 @@ function keyColumns() {
 }
 
 function showVersions() {
-  const told = ["code", "prompt", "fingerprint", "model", "checkpoint", "store_schema"];
+  const told = ["code", "prompt", "fingerprint", "model", "checkpoint", "database_schema"];
   keep($("versions"), told.flatMap((key) => [["dt", key], ["dd", key]]), (row) => row.join(), ([tag]) => make(tag), (node, [tag, key]) =>
     say(node, tag === "dt" ? text(key) : String(overview.versions[key] || text("unknown"))));
 }

@@ -5,7 +5,7 @@ import { TEXTS } from "./texts.js";
 const FAULTS = {
   ko: {
     GatewayDown: "게이트웨이가 응답하지 않음", ModelDown: "모델이 응답하지 않음", BreakerOpen: "모델이 문구를 쓰지 못함",
-    BrokerLost: "MQTT 브로커 연결 끊김", DiskFull: "디스크가 거의 참", CertificateEnded: "인증서 만료", SignDeaf: "전광판 장치가 응답하지 않음",
+    DatabaseDown: "데이터베이스를 쓸 수 없음", BrokerLost: "MQTT 브로커 연결 끊김", DiskFull: "디스크가 거의 참", CertificateEnded: "인증서 만료", SignDeaf: "전광판 장치가 응답하지 않음",
     BoardBlank: "전광판이 꺼져 있음", ParkFileWrong: "공원 파일 오류", LookFailed: "공원의 기온으로 문구를 받지 못함", NoMessage: "검사를 통과한 문구가 없음",
     RequestsRefused: "요청이 거절되거나 늦음", SensorSilent: "센서 수신 없음", ReadingsDoubted: "센서 값을 믿을 수 없음",
     ParkWithoutReading: "쓸 수 있는 기온 없음", SignRefused: "장치가 문구를 표출할 수 없음", PublisherLost: "브로커에 전광판을 올리지 못함",
@@ -14,7 +14,7 @@ const FAULTS = {
   },
   en: {
     GatewayDown: "The gateway does not answer", ModelDown: "The model does not answer", BreakerOpen: "The model does not write",
-    BrokerLost: "No connection to the MQTT broker", DiskFull: "The disk is almost full", CertificateEnded: "A certificate has ended",
+    DatabaseDown: "The database cannot be used", BrokerLost: "No connection to the MQTT broker", DiskFull: "The disk is almost full", CertificateEnded: "A certificate has ended",
     SignDeaf: "A sign does not confirm", BoardBlank: "A board is blank", ParkFileWrong: "A park file is wrong",
     LookFailed: "No message for a park's reading", NoMessage: "No message passed the checks", RequestsRefused: "Requests are refused or too late",
     SensorSilent: "A sensor is silent", ReadingsDoubted: "A sensor's values are not trusted", ParkWithoutReading: "No usable reading",
@@ -41,7 +41,7 @@ const ADMIN = {
     parks: "공원", elements: "요소", zone: "시간대", size: "크기", file: "파일", asRead: "읽은 그대로", changed: "바뀜, 재시작 필요",
     keys: "API 키", name: "이름", scopes: "권한", hash: "해시 앞자리", lastUsed: "마지막 사용", notUsed: "시작한 뒤 사용 없음",
     noKeys: "키가 설정되어 있지 않습니다. 이 컴퓨터에서 접속하는 누구나 모든 것을 할 수 있습니다.",
-    versions: "버전", code: "프로그램", prompt: "프롬프트", fingerprint: "프롬프트 지문", model: "모델 이름", checkpoint: "체크포인트 폴더", store_schema: "센서 DB 스키마",
+    versions: "버전", code: "프로그램", prompt: "프롬프트", fingerprint: "프롬프트 지문", model: "모델 이름", checkpoint: "체크포인트 폴더", database_schema: "센서 DB 스키마",
     none: "없음", confirmBlank: (name) => `${name} 끄기`, blankNow: "지금 끄기", cancel: "취소", howLong: "끄는 시간",
     boardText: "전광판과 이 전광판의 모든 장치가 꺼집니다. 그동안 새 문구도 표출하지 않습니다. 지금 문구는 다시 표출되지 않습니다.",
     signText: "이 장치만 꺼집니다. 시간이 지나면 그때 전광판에 있는 문구를 표출합니다.",
@@ -65,7 +65,7 @@ const ADMIN = {
     parks: "Parks", elements: "Elements", zone: "Time zone", size: "Size", file: "File", asRead: "as read", changed: "changed, needs a restart",
     keys: "API keys", name: "Name", scopes: "Scopes", hash: "Hash begins", lastUsed: "Last used", notUsed: "not since the start",
     noKeys: "No key is set. Anybody on this machine may do everything.",
-    versions: "Versions", code: "Program", prompt: "Prompt", fingerprint: "Prompt fingerprint", model: "Model name", checkpoint: "Checkpoint folder", store_schema: "Sensor store's schema",
+    versions: "Versions", code: "Program", prompt: "Prompt", fingerprint: "Prompt fingerprint", model: "Model name", checkpoint: "Checkpoint folder", database_schema: "Sensor store's schema",
     none: "none", confirmBlank: (name) => `Blank ${name}`, blankNow: "Blank now", cancel: "Cancel", howLong: "For how long",
     boardText: "The board and all its signs go blank. No new message is shown meanwhile. The present message never comes back.",
     signText: "Only this sign goes blank. Afterwards it shows what its board shows then.",

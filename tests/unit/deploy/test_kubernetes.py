@@ -14,6 +14,7 @@ import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
 
+from core.errors import SettingError
 from core.sign import Sign
 from gateway.parks import Parks
 from gateway.server import DRAIN_MARGIN
@@ -48,6 +49,22 @@ def example() -> Manifests:
     return build(FOLDER / "example")
 
 
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Manifests:
+    """The example with two gateways on one PostgreSQL."""
+    folder = tmp_path_factory.mktemp("kubernetes")
+    shutil.copytree(FOLDER, folder, dirs_exist_ok=True)
+    (folder / "two").mkdir()
+    overlay = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": ["../example"],
+        "components": ["../postgresql"],
+    }
+    (folder / "two/kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    return build(folder / "two")
+
+
 def find(manifests: Manifests, kind: str, name: str = "") -> dict[str, Any]:
     (one,) = [each for each in manifests if each["kind"] == kind and each["metadata"]["name"].startswith(name)]
     return one
@@ -69,8 +86,8 @@ def images(manifests: Manifests) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_api_takes_every_manifest(version: str, base: Manifests, example: Manifests) -> None:
-    for one in [*base, *example]:
+def test_the_api_takes_every_manifest(version: str, base: Manifests, example: Manifests, two: Manifests) -> None:
+    for one in [*base, *example, *two]:
         kubernetes_validate.validate(one, version, strict=True)
 
 
@@ -154,7 +171,7 @@ def test_the_settings_are_the_gateways(
     service = find(manifests, "Service", "signboard-vllm")
     assert settings.model_url == f"http://{service['metadata']['name']}:{service['spec']['ports'][0]['port']}/v1"
     mounts = [mount["mountPath"] for mount in container(manifests, "signboard-gateway")["volumeMounts"]]
-    assert any(settings.sensor_store.startswith(f"sqlite:///{mount}/") for mount in mounts)
+    assert any(settings.database.startswith(f"sqlite:///{mount}/") for mount in mounts)
 
 
 def test_an_overlay_brings_its_own_parks_and_reaches_their_signs(example: Manifests, tmp_path: Path) -> None:
@@ -207,9 +224,28 @@ def test_nothing_is_allowed_that_no_policy_names(base: Manifests) -> None:
     assert {"app.kubernetes.io/name": "signboard-gateway"} in callers
 
 
-def test_the_gateway_is_never_twice_on_one_store(base: Manifests) -> None:
+def test_the_gateway_is_never_twice_on_one_sqlite_file(base: Manifests) -> None:
     spec = find(base, "Deployment", "signboard-gateway")["spec"]
     assert (spec["replicas"], spec["strategy"]["type"]) == (1, "Recreate")
+
+
+def test_two_gateways_need_a_postgresql_and_nothing_of_their_own(
+    two: Manifests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = find(two, "Deployment", "signboard-gateway")["spec"]
+    settings = find(two, "ConfigMap", "signboard-gateway")["data"]
+    assert str(spec["replicas"]) == settings["SIGNBOARD_GATEWAY_GATEWAYS"] == "2"
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}, "never three"
+    assert not any("persistentVolumeClaim" in volume for volume in pod(two, "signboard-gateway")["volumes"])
+    assert not [one for one in two if one["kind"] == "PersistentVolumeClaim" and "gateway" in one["metadata"]["name"]]
+    sources = [next(iter(one)) for one in container(two, "signboard-gateway")["envFrom"]]
+    assert sources == ["configMapRef", "secretRef"], "the secret's database, which comes last, wins"
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingError, match="needs a PostgreSQL"):
+        read_gateway_settings()
+    monkeypatch.setenv("SIGNBOARD_GATEWAY_DATABASE", "postgresql://u:p@10.20.0.6/signboard")
+    assert read_gateway_settings().gateways == 2
 
 
 def test_an_overlay_names_its_own_registry_and_release(base: Manifests, example: Manifests) -> None:

@@ -99,7 +99,7 @@ def test_the_gateway_may_have_as_many_files_as_connections() -> None:
 @pytest.mark.parametrize("name", ["deploy-systemd.md", "deploy-systemd.ko.md"])
 def test_every_room_of_the_gateway_is_compiled_at_the_install(name: str) -> None:
     (line,) = re.findall(r"-m compileall -q \.venv/lib (.+)", (ROOT / "docs" / name).read_text())
-    used = {"core", "pipeline", "clients", "sensors", "signs", "gateway", "serve"}
+    used = {"core", "pipeline", "clients", "database", "sensors", "signs", "gateway", "serve"}
     assert set(line.split()) == used
 
 

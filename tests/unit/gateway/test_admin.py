@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 from tests.support.monitoring import alerts
 
 BY_NAME: dict[str, dict[str, Any]] = {rule["alert"]: rule for rule in alerts()}
-NOT_OURS = {"GatewayDown", "ModelQueue", "KvCacheFull"}  # the gateway cannot see them
+NOT_OURS = {"GatewayDown", "NoLeader", "ModelQueue", "KvCacheFull"}  # the gateway cannot see them
 WITHOUT_ALERT = {"ParkFileWrong", "ParkFileChanged", "LookFailed"}
 TEXTS = (ROOT / "gateway/admin/page/admin_texts.js").read_text(encoding="utf-8")
 
@@ -67,6 +67,7 @@ DAY = 86400
 # What is just wrong, what is just right, and what it concerns.
 EDGES = [
     ("BreakerOpen", "signboard_breaker_open", 1, 0, {}, ""),
+    ("DatabaseDown", "signboard_database_up", 0, 1, {}, ""),
     ("BrokerLost", "signboard_broker_connected", 0, 1, {}, ""),
     ("PublisherLost", "signboard_publisher_connected", 0, 1, {}, ""),
     ("BoardBlank", "signboard_board_blank", 1, 0, {"board": "lake", "source": "sensors"}, "lake"),

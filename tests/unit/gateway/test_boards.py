@@ -7,11 +7,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from benchmarks.scripted_server import GOOD
+from benchmarks.sign_faults import show_now
 from clients import SignMessage
 from core.park import Element, Park
 from core.reading import Reading
 from core.sign import DEFAULT_SIGN, Sign
-from gateway.boards import Boards, NotShown, TooManyBoards
+from gateway.boards import Boards, Memory, NotShown, TooManyBoards
+from gateway.placed import Placed
 from gateway.settings import HISTORY
 from sensors.days import NoReading
 
@@ -60,20 +62,20 @@ def shown(boards: Boards, board: str) -> datetime | None:
 def test_stale_messages_are_never_displayed() -> None:
     clock = Clock(3)  # noon in Seoul
     boards = clock.boards()
-    boards.show("lake", boards.ticket("lake", PARK), message())
+    show_now(boards, "lake", boards.ticket("lake", PARK), message())
     assert shown(boards, "lake") == clock.now + timedelta(hours=6)
     clock.passes(hours=7)  # 19:00
     assert shown(boards, "lake") is None
     clock.passes(hours=4, minutes=59, seconds=58)  # two seconds to midnight
-    boards.show("lake", boards.ticket("lake", PARK), message())
+    show_now(boards, "lake", boards.ticket("lake", PARK), message())
     assert shown(boards, "lake") == datetime(2026, 7, 1, 15, 0, tzinfo=UTC), "midnight in Seoul"
     late = boards.ticket("lake", PARK)
     clock.passes(seconds=4)
-    assert boards.show("lake", late, message()) is NotShown.STALE, "asked yesterday, written today"
+    assert show_now(boards, "lake", late, message()) is NotShown.STALE, "asked yesterday, written today"
     assert shown(boards, "lake") is None
     assert len(boards.history("lake")) == 2, "the history has what was shown"
     for _ in range(HISTORY + 10):
-        boards.show("lake", boards.ticket("lake", PARK), message())
+        show_now(boards, "lake", boards.ticket("lake", PARK), message())
     assert len(boards.history("lake")) == HISTORY
 
 
@@ -81,12 +83,12 @@ def test_a_blank_board_makes_room_for_another() -> None:
     clock = Clock(3)
     boards = clock.boards(limit=2)
     for name in ("lake", "gate"):
-        boards.show(name, boards.ticket(name, PARK), message())
+        show_now(boards, name, boards.ticket(name, PARK), message())
     with pytest.raises(TooManyBoards):
         boards.ticket("hill", PARK)
     clock.passes(hours=7)
     boards.blank_stale()
-    boards.show("hill", boards.ticket("hill", PARK), message())
+    show_now(boards, "hill", boards.ticket("hill", PARK), message())
     assert shown(boards, "hill")
     assert len(boards) == 2
 
@@ -98,7 +100,7 @@ def test_watchers_see_every_board_go_blank_at_midnight() -> None:
 
     async def watch() -> tuple[set[str], set[str]]:
         for name in names:
-            boards.show(name, boards.ticket(name, PARK), message())
+            show_now(boards, name, boards.ticket(name, PARK), message())
         views = boards.watch()
         lit = {view.board for view in [await anext(views) for _ in names] if view.message}
         clock.passes(hours=2)
@@ -115,8 +117,8 @@ def test_a_message_without_a_free_board_is_reported_and_not_in_the_history() -> 
     clock = Clock(3)
     boards = clock.boards(limit=1)
     early = boards.ticket("hill", PARK)
-    assert boards.show("lake", boards.ticket("lake", PARK), message()) is None
-    assert boards.show("hill", early, message()) is NotShown.NO_ROOM
+    assert show_now(boards, "lake", boards.ticket("lake", PARK), message()) is None
+    assert show_now(boards, "hill", early, message()) is NotShown.NO_ROOM
     assert boards.view("hill") is None
     assert boards.history("hill") == []
 
@@ -124,15 +126,15 @@ def test_a_message_without_a_free_board_is_reported_and_not_in_the_history() -> 
 def test_an_older_reading_never_replaces_a_newer_one_and_is_reported() -> None:
     boards = Clock(3).boards()
     older, younger = boards.ticket("lake", PARK), boards.ticket("lake", PARK)
-    assert boards.show("lake", younger, message(25)) is None
-    assert boards.show("lake", older, message(20)) is NotShown.OLDER
+    assert show_now(boards, "lake", younger, message(25)) is None
+    assert show_now(boards, "lake", older, message(20)) is NotShown.OLDER
     assert [entry.today_temp for entry in boards.history("lake")] == [25]
 
 
 def test_a_clock_that_steps_back_keeps_no_message_longer() -> None:
     clock = Clock(3)  # noon in Seoul
     boards = clock.boards()
-    boards.show("lake", boards.ticket("lake", PARK), message())
+    show_now(boards, "lake", boards.ticket("lake", PARK), message())
     clock.steps(hours=-10)
     view = boards.view("lake")
     assert view
@@ -154,7 +156,7 @@ def test_a_clock_that_steps_back_keeps_no_message_longer() -> None:
 def test_a_clock_that_steps_back_keeps_no_message_over_midnight() -> None:
     clock = Clock(13)  # 22:00 in Seoul
     boards = clock.boards()
-    boards.show("lake", boards.ticket("lake", PARK), message())
+    show_now(boards, "lake", boards.ticket("lake", PARK), message())
     clock.steps(hours=-10)
     clock.passes(hours=1, minutes=59)
     assert shown(boards, "lake")
@@ -165,7 +167,7 @@ def test_a_clock_that_steps_back_keeps_no_message_over_midnight() -> None:
 def test_a_clock_that_steps_forward_blanks() -> None:
     clock = Clock(3)
     boards = clock.boards()
-    boards.show("lake", boards.ticket("lake", PARK), message())
+    show_now(boards, "lake", boards.ticket("lake", PARK), message())
     clock.steps(hours=6)
     assert shown(boards, "lake") is None
 
@@ -176,14 +178,14 @@ def test_a_step_while_the_model_writes_does_not_bring_yesterdays_message() -> No
     ticket = boards.ticket("lake", PARK)
     clock.steps(hours=-10)
     clock.passes(hours=1, seconds=1)
-    assert boards.show("lake", ticket, message()) is NotShown.STALE
+    assert show_now(boards, "lake", ticket, message()) is NotShown.STALE
 
 
 @pytest.mark.parametrize(("timezone", "hour"), [("Asia/Seoul", 15), ("Europe/Berlin", 22), ("UTC", 24)], ids=str)
 def test_a_board_goes_blank_at_its_parks_midnight(timezone: str, hour: int) -> None:
     clock = Clock(12)
     boards = Boards(DEFAULT_SIGN, 24 * 3600, 1, ai_mark=True, now=lambda: clock.now, monotonic=lambda: clock.monotonic)
-    boards.show("lake", boards.ticket("lake", replace(PARK, timezone=timezone)), message())
+    show_now(boards, "lake", boards.ticket("lake", replace(PARK, timezone=timezone)), message())
     assert shown(boards, "lake") == clock.now + timedelta(hours=hour - 12)
     clock.passes(hours=hour - 12)
     assert shown(boards, "lake") is None
@@ -196,11 +198,11 @@ def test_a_board_has_the_sign_of_the_park_that_its_message_was_written_for() -> 
     assert view
     assert (view.columns, view.lines) == (DEFAULT_SIGN.columns, DEFAULT_SIGN.lines), "no message, no park"
     for park in (wide, scrolling, PARK):
-        boards.show("lake", boards.ticket("lake", park), message())
+        show_now(boards, "lake", boards.ticket("lake", park), message())
         view = boards.view("lake")
         assert view
         assert (view.columns, view.lines, view.pages) == (park.sign.columns, park.sign.lines, park.sign.pages(GOOD))
-    boards.show("gate", boards.ticket("gate", wide), message())
+    show_now(boards, "gate", boards.ticket("gate", wide), message())
     lake, gate = boards.view("lake"), boards.view("gate")
     assert lake
     assert gate
@@ -210,8 +212,8 @@ def test_a_board_has_the_sign_of_the_park_that_its_message_was_written_for() -> 
 def test_an_older_reading_that_comes_late_does_not_change_the_sign() -> None:
     boards = Clock(3).boards()
     older = boards.ticket("lake", replace(PARK, sign=Sign.parse("40x1")))
-    boards.show("lake", boards.ticket("lake", PARK), message(25))
-    assert boards.show("lake", older, message()) is NotShown.OLDER
+    show_now(boards, "lake", boards.ticket("lake", PARK), message(25))
+    assert show_now(boards, "lake", older, message()) is NotShown.OLDER
     view = boards.view("lake")
     assert view
     assert view.columns == DEFAULT_SIGN.columns
@@ -234,19 +236,47 @@ def test_a_board_says_why_there_is_no_reading_and_its_watchers_hear_it() -> None
 
 
 def test_a_board_that_an_administrator_blanks_stays_blank_for_that_time() -> None:
-    clock = Clock(3)
-    boards = clock.boards()
-    boards.show("lake", boards.ticket("lake", PARK), message())
-    until = boards.blank_for("lake", 600)
-    assert until == clock.now + timedelta(minutes=10)
-    assert shown(boards, "lake") is None
-    assert boards.view_of("lake").blanked_until == until
-    assert boards.show("lake", boards.ticket("lake", PARK), message()) is NotShown.BLANKED
-    clock.steps(hours=-5)  # a clock that is set back does not make it longer
-    clock.passes(minutes=10)
-    assert boards.view_of("lake").blanked_until is None
-    assert shown(boards, "lake") is None, "the message never comes back"
-    assert boards.show("lake", boards.ticket("lake", PARK), message()) is None
+    async def work() -> None:
+        clock = Clock(3)
+        boards = clock.boards()
+        await boards.show("lake", boards.ticket("lake", PARK), message())
+        until = boards.blank_for("lake", 600)
+        assert until == clock.now + timedelta(minutes=10)
+        assert shown(boards, "lake") is None
+        assert boards.view_of("lake").blanked_until == until
+        assert await boards.show("lake", boards.ticket("lake", PARK), message()) is NotShown.BLANKED
+        clock.steps(hours=-5)  # a clock that is set back does not make it longer
+        clock.passes(minutes=10)
+        assert boards.view_of("lake").blanked_until is None
+        assert shown(boards, "lake") is None, "the message never comes back"
+        assert await boards.show("lake", boards.ticket("lake", PARK), message()) is None
+
+    asyncio.run(work())
+
+
+def test_what_an_administrator_blanked_stays_blank_in_the_database() -> None:
+    kept: list[Placed] = []
+
+    class Kept(Memory):
+        async def put(self, placed: Placed) -> Placed:
+            kept.append(placed)
+            return placed
+
+    async def work() -> None:
+        clock = Clock(3)
+        boards = clock.boards()
+        boards.keeping = Kept()
+        await boards.show("lake", boards.ticket("lake", PARK), message())
+        boards.blank_for("lake", 600)
+        await asyncio.sleep(0)
+        restarted = clock.boards()
+        restarted.restore("lake", kept[-1], [])
+        assert kept[-1].id == kept[0].id
+        assert shown(restarted, "lake") is None
+        boards.adopt(replace(kept[0], id="by another gateway", measured_at=clock.now + timedelta(seconds=1)))
+        assert shown(boards, "lake") is None
+
+    asyncio.run(work())
 
 
 def test_the_end_of_blanking_shows_the_next_message_and_tells_watchers() -> None:

@@ -95,7 +95,7 @@ class Scene:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
-    with SensorStore.open(f"sqlite:///{tmp_path / 'sensors.db'}") as store:
+    with SensorStore.open(f"sqlite:///{tmp_path / 'signboard.db'}") as store:
         yield Scene(store)
 
 
@@ -159,7 +159,7 @@ def test_no_reading_leaves_the_message_until_it_is_stale_and_says_why(scene: Sce
 
 def test_what_was_measured_before_midnight_is_no_reading_of_the_new_day(tmp_path: Path) -> None:
     async def work() -> None:
-        with SensorStore.open(f"sqlite:///{tmp_path / 'sensors.db'}") as store:
+        with SensorStore.open(f"sqlite:///{tmp_path / 'signboard.db'}") as store:
             scene = Scene(store, hour=14)  # 23 o'clock in Seoul
             scene.clock.passes(minutes=55)
             scene.both_days(10, 16)
@@ -212,7 +212,7 @@ def test_one_parks_fault_stops_neither_the_others_nor_the_next_look(tmp_path: Pa
     """The store of one look cannot be read; the following goes on."""
 
     async def work() -> None:
-        with SensorStore.open(f"sqlite:///{tmp_path / 'sensors.db'}") as store:
+        with SensorStore.open(f"sqlite:///{tmp_path / 'signboard.db'}") as store:
             scene = Scene(store)
             scene.follower._settings = SETTINGS.model_copy(update={"look_seconds": 0.01})
             looks = 0

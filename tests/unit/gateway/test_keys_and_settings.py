@@ -9,6 +9,7 @@ from core.problem import Words
 from gateway.app import create_app
 from gateway.keys import KeyScope, find_key, new_key, parse_keys
 from gateway.settings import GatewaySettings, read_gateway_settings
+from gateway.state import open_database
 
 
 def locked(*scopes: KeyScope) -> tuple[str, str]:
@@ -30,8 +31,10 @@ def test_keys_are_stored_as_hashes_and_parsed_strictly() -> None:
 
 def test_a_gateway_open_to_a_network_without_keys_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingError, match="without a key"):
-        read_gateway_settings(host="0.0.0.0")
-    assert read_gateway_settings(host="0.0.0.0", keys=locked(KeyScope.BOARD)[1]).host == "0.0.0.0"
+        open_database(read_gateway_settings(host="0.0.0.0"))
+    open_database(read_gateway_settings(host="0.0.0.0", keys=locked(KeyScope.BOARD)[1])).close()
+    with pytest.raises(SettingError, match="needs a PostgreSQL"):
+        read_gateway_settings(gateways=2)
     for name, value in (
         ("SIGN", "big"),
         ("GATEWAY_TIMEZONE", "Mars"),

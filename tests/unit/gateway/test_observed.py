@@ -11,6 +11,7 @@ from cryptography.x509.oid import NameOID
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
+from benchmarks.sign_faults import show_now
 from gateway.observed import BoardMetrics, MachineMetrics, disk_of
 from gateway.settings import GatewaySettings
 from sensors.days import NoReading
@@ -45,14 +46,14 @@ def certificate(path: Path, *ends: datetime) -> Path:
 
 
 def machine(folder: Path, **settings: Path) -> dict[str, dict[tuple[str, ...], float]]:
-    store = {"sensor_store": f"sqlite:///{folder / 'sensors.db'}"}
+    store = {"database": f"sqlite:///{folder / 'signboard.db'}"}
     return values(MachineMetrics(GatewaySettings(**(store | settings)), NOW.timestamp))  # type: ignore[arg-type]
 
 
 def test_a_board_that_shows_something_is_not_blank_and_has_an_age() -> None:
     clock = Clock(3)
     boards = clock.boards()
-    boards.show("lake", boards.ticket("lake", PARK), message())
+    show_now(boards, "lake", boards.ticket("lake", PARK), message())
     clock.passes(hours=2)
     found = values(BoardMetrics(boards, frozenset({"lake"})))
     assert found["signboard_board_blank"] == {("lake", "sensors"): 0}
@@ -65,7 +66,7 @@ def test_a_board_that_shows_something_is_not_blank_and_has_an_age() -> None:
 
 def test_a_board_that_follows_sensors_is_there_before_its_first_message() -> None:
     boards = Clock(3).boards()
-    boards.show("office", boards.ticket("office", PARK), message())
+    show_now(boards, "office", boards.ticket("office", PARK), message())
     boards.explain("pond", NoReading.NO_YESTERDAY)
     found = values(BoardMetrics(boards, frozenset({"lake", "pond"})))
     assert found["signboard_board_blank"] == {("lake", "sensors"): 1, ("office", "callers"): 0, ("pond", "sensors"): 1}
@@ -76,8 +77,8 @@ def test_the_disk_of_the_store_is_measured_where_we_have_it(tmp_path: Path) -> N
     found = machine(tmp_path)
     (free,), (size,) = (found[f"signboard_disk_{what}_bytes"].values() for what in ("free", "size"))
     assert 0 < free <= size
-    assert disk_of(f"sqlite:///{tmp_path}/sensors.db") == tmp_path
-    assert disk_of("sqlite:///runs/sensors.db") == Path("runs").absolute()
+    assert disk_of(f"sqlite:///{tmp_path}/signboard.db") == tmp_path
+    assert disk_of("sqlite:///runs/signboard.db") == Path("runs").absolute()
     assert disk_of("sqlite://") is None
     assert disk_of("postgresql://signboard@db/signboard") is None
     assert "signboard_disk_free_bytes" not in machine(tmp_path / "not there")

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.scripted_server import GOOD
+from benchmarks.sign_faults import show_now
 from clients import SignMessage
 from core.errors import SettingError
 from core.park import Element, Park
@@ -39,7 +40,7 @@ def view(text: str = GOOD, age: float = 0.0, sign: Sign | None = None) -> BoardV
         monotonic=lambda: clock[0],
     )
     park = Park("공원", (Element("산책로"),), sign=sign or Sign(20, 2))
-    boards.show("main", boards.ticket("main", park), SignMessage(text, Reading(10, 20), None, 1, 0.1))
+    show_now(boards, "main", boards.ticket("main", park), SignMessage(text, Reading(10, 20), None, 1, 0.1))
     clock[0] += age
     found = boards.view("main")
     assert found
@@ -131,7 +132,7 @@ def test_frames_and_picture_say_the_same(caplog: pytest.LogCaptureFixture) -> No
     now = datetime(2026, 7, 1, 14, tzinfo=UTC)  # 23:00 in Seoul
     boards = Boards(Sign(20, 2), 3600, 9, ai_mark=True, now=lambda: now, monotonic=lambda: clock[0])
     park = Park("공원", (Element("산책로"),))
-    boards.show("main", boards.ticket("main", park), SignMessage(GOOD, Reading(10, 20), None, 1, 0.1))
+    show_now(boards, "main", boards.ticket("main", park), SignMessage(GOOD, Reading(10, 20), None, 1, 0.1))
     settings = GatewaySettings(kiosk_night="22:00-06:00", kiosk_night_brightness=50, kiosk_colour="ff0000")
     drawer, asked = Drawer(settings, boards, lambda: now), Asked(192, 48, None, None, None, None)
     frames = asyncio.run(drawer.frames("main", asked, "b"))

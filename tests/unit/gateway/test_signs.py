@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.sign_faults import show_now
 from clients import SignMessage
 from core.park import Element, Park
 from core.reading import Reading
@@ -50,7 +51,7 @@ class Scene:
     def write(self, text: str = ONE_PAGE) -> None:
         """Let the board show a message."""
         message = SignMessage(text, Reading(10, 20), None, 1, 0.1)
-        assert self.boards.show("lake", self.boards.ticket("lake", PARK), message) is None
+        assert show_now(self.boards, "lake", self.boards.ticket("lake", PARK), message) is None
 
     async def pass_(self, seconds: float) -> None:
         """Let time pass, and the keeper work in it."""

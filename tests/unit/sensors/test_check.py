@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SensorStore]:
-    with SensorStore.open(f"sqlite:///{tmp_path / 'sensors.db'}") as opened:
+    with SensorStore.open(f"sqlite:///{tmp_path / 'signboard.db'}") as opened:
         yield opened
 
 

@@ -65,7 +65,7 @@ def test_without_an_end_it_goes_on() -> None:
 def test_a_history_gives_a_comparison_at_once(tmp_path: Path) -> None:
     sensors = tuple(made_up("chirpstack", 3, 60))
     park = ParkSensors(sensors, "sim", "Asia/Seoul")
-    with SensorStore.open(f"sqlite:///{tmp_path / 'sensors.db'}") as store:
+    with SensorStore.open(f"sqlite:///{tmp_path / 'signboard.db'}") as store:
         station = Station({"sim": park}, store, lambda: NOW)
         for number, one in enumerate(sent(sensors, Span(NOW, 26 * HOUR, NOTHING))):
             arrival = NOW + number * timedelta(milliseconds=5)

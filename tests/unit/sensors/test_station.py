@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from core.reading import Reading
+from database.faults import DatabaseError
 from sensors.days import Comparison, NoReading
 from sensors.park_sensors import ParkSensors, Sensor
 from sensors.quality import Flag, Reason, Rules
 from sensors.source import Delivery, Source
 from sensors.station import Station, Taken
-from sensors.store import SensorStore, SensorStoreError
+from sensors.store import SensorStore
 
 NOW = datetime(2026, 11, 26, 5, 0, tzinfo=UTC)
 MINUTES = timedelta(minutes=1)
@@ -31,7 +32,7 @@ LAKE = ParkSensors(tuple(sensor(name) for name in ("lake-1", "lake-2", "lake-3")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SensorStore]:
-    with SensorStore.open(f"sqlite:///{tmp_path / 'sensors.db'}") as opened:
+    with SensorStore.open(f"sqlite:///{tmp_path / 'signboard.db'}") as opened:
         yield opened
 
 
@@ -168,7 +169,7 @@ def test_a_buffer_that_is_emptied_is_not_silence(station: Station) -> None:
     assert not state.missing
 
 
-@pytest.mark.parametrize("fault", [SensorStoreError("full"), RuntimeError("a fault of ours")])
+@pytest.mark.parametrize("fault", [DatabaseError("full"), RuntimeError("a fault of ours")])
 def test_what_could_not_be_kept_is_not_remembered(
     fault: Exception, station: Station, store: SensorStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,16 +13,15 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.runtime.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from sensors import store as module
+from database import database as module
+from database.faults import DatabaseError
 from sensors.observation import Observation
 from sensors.quality import Checked, Flag, Reason
-from sensors.store import METADATA, SensorStore, SensorStoreError
+from sensors.store import SensorStore
 from tests.conftest import ROOT
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -35,7 +34,7 @@ def checked(key: str, value: float = 10.0, at: datetime = NOON, sensor: str = "l
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "sensors.db"
+    return tmp_path / "signboard.db"
 
 
 @pytest.fixture
@@ -99,7 +98,7 @@ def test_more_observations_than_one_statement_holds_are_one_transaction(store: S
     assert all(store.add_many(many))
     assert everything(store) == many
     broken = [*(checked(f"new {index}") for index in range(3000)), checked("x", at=None)]  # type: ignore[arg-type]
-    with pytest.raises(SensorStoreError, match=r"(?i)not.null"):
+    with pytest.raises(DatabaseError, match=r"(?i)not.null"):
         store.add_many(broken)
     assert len(everything(store)) == 5000
 
@@ -146,7 +145,7 @@ def test_any_deliveries_leave_each_key_once(sent: list[tuple[str, int, float]]) 
 
 
 def test_commits_wait_for_the_disk_and_readers_do_not_wait(store: SensorStore) -> None:
-    with store._engine.connect() as connection:
+    with store.database.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
 
@@ -200,48 +199,7 @@ def test_threads_share_a_store(store: SensorStore) -> None:
     assert len(new) == 80
 
 
-def test_a_backup_while_others_write_is_complete_and_replaces_the_old_one(store: SensorStore, tmp_path: Path) -> None:
-    target = tmp_path / "backup.db"
-    target.write_text("yesterday's")
-    store.add(checked("before"))
-    stop = threading.Event()
-
-    def write() -> None:
-        number = 0
-        while not stop.is_set():
-            store.add_many([checked(f"{number}-a"), checked(f"{number}-b")])
-            number += 1
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        store.backup(target)
-    finally:
-        stop.set()
-        writer.join()
-    with SensorStore.open(f"sqlite:///{target}") as copy:
-        keys = {one.observation.key for one in everything(copy)}
-    assert "before" in keys
-    assert len(keys) % 2 == 1  # no half transaction
-    assert not list(tmp_path.glob("*.partial*"))
-
-
 # What is said
-
-
-def broken(url: str, word: str, remedy: str) -> None:
-    with pytest.raises(SensorStoreError, match=f"(?s){word}.*→ .*{remedy}"):
-        SensorStore.open(url)
-
-
-def test_a_missing_folder(tmp_path: Path) -> None:
-    broken(f"sqlite:///{tmp_path}/none/sensors.db", "none/sensors.db cannot be opened", "Create its folder")
-
-
-def test_a_file_that_is_no_database(path: Path) -> None:
-    path.write_text("temperature,21.4\n" * 100)
-    broken(f"sqlite:///{path}", "cannot be opened", "no SQLite database")
-    assert path.read_text().startswith("temperature")
 
 
 def test_a_corrupt_file(store: SensorStore, path: Path) -> None:
@@ -250,7 +208,7 @@ def test_a_corrupt_file(store: SensorStore, path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[8192:] = b"\xff" * (len(content) - 8192)
     path.write_bytes(content)
-    with pytest.raises(SensorStoreError, match=r"(?s)cannot be (opened|read).*→ .*last backup"):
+    with pytest.raises(DatabaseError, match=r"(?s)cannot be (opened|read).*→ .*last backup"):
         everything(SensorStore.open(f"sqlite:///{path}"))
 
 
@@ -258,7 +216,7 @@ def test_a_read_only_database(store: SensorStore, path: Path) -> None:
     store.add(checked("a"))
     with SensorStore.open(f"sqlite:///file:{path}?mode=ro&uri=true") as reader:
         assert len(everything(reader)) == 1
-        with pytest.raises(SensorStoreError, match=r"(?s)cannot be written.*→ Let this user write"):
+        with pytest.raises(DatabaseError, match=r"(?s)cannot be written.*→ Let this user write"):
             reader.add(checked("b"))
 
 
@@ -268,7 +226,7 @@ def test_a_locked_database(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with SensorStore.open(f"sqlite:///{path}") as late:
-        with pytest.raises(SensorStoreError, match=r"(?s)locked.*→ Close the other program"):
+        with pytest.raises(DatabaseError, match=r"(?s)locked.*→ Close the other program"):
             late.add(checked("a"))
         assert everything(late) == []  # readers do not wait
         other.execute("ROLLBACK")
@@ -280,7 +238,7 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(store: SensorStore) -> 
     def fill(connection: sqlite3.Connection, _record: object, _proxy: object) -> None:
         connection.execute("PRAGMA max_page_count = 40")  # SQLite's own error for a full disk
 
-    event.listen(store._engine, "checkout", fill)
+    event.listen(store.database.engine, "checkout", fill)
     acknowledged: list[str] = []
 
     def write_until_it_fails() -> None:
@@ -289,108 +247,9 @@ def test_a_full_disk_loses_nothing_that_was_acknowledged(store: SensorStore) -> 
             store.add_many(batch)
             acknowledged.extend(one.observation.key for one in batch)
 
-    with pytest.raises(SensorStoreError, match=r"(?s)full.*→ Free disk space"):
+    with pytest.raises(DatabaseError, match=r"(?s)full.*→ Free disk space"):
         write_until_it_fails()
     assert acknowledged
     assert sorted(one.observation.key for one in everything(store)) == sorted(acknowledged)
     assert store.prune(NOON + MINUTE) == len(acknowledged)
     assert store.add(checked("again"))
-
-
-def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)  # as where nobody installed it
-    with pytest.raises(SensorStoreError, match=r"(?s)psycopg.*→ pip install 'psycopg"):
-        SensorStore.open("postgresql://signboard:secret@127.0.0.1/sensors")
-
-
-@pytest.mark.parametrize(
-    "url", ["", "runs/sensors.db", "sqlserver9://u:secret@host/db", "mysql+nothing://u:secret@h/db"]
-)
-def test_an_unusable_url_is_named_without_its_password(url: str) -> None:
-    with pytest.raises(SensorStoreError, match="→ Use") as caught:
-        SensorStore.open(url)
-    assert "secret" not in str(caught.value)
-
-
-def test_a_backup_that_cannot_be_written_says_so(store: SensorStore, tmp_path: Path) -> None:
-    with pytest.raises(SensorStoreError, match=r"(?s)cannot be copied to .*none/copy.*→ Create its folder"):
-        store.backup(tmp_path / "none" / "copy.db")
-
-
-# Migrations
-
-
-def test_the_migrations_make_the_tables_of_the_code(store: SensorStore) -> None:
-    with store._engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, METADATA) == []
-
-
-def test_opening_again_changes_nothing(store: SensorStore, url: str) -> None:
-    store.add(checked("a"))
-    with SensorStore.open(url) as again:
-        assert len(everything(again)) == 1
-
-
-OPENER = """
-import sys
-from sensors.store import SensorStore
-print("ready", flush=True)
-sys.stdin.readline()
-SensorStore.open(sys.argv[1]).close()
-"""
-
-
-def test_many_programs_may_open_a_new_database_at_once(url: str) -> None:
-    command = [sys.executable, "-c", OPENER, url]
-    programs = [
-        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)
-    ]
-    for program in programs:
-        assert program.stdout
-        assert program.stdout.readline() == "ready\n"
-    for program in programs:
-        assert program.stdin
-        program.stdin.write("go\n")
-        program.stdin.flush()
-    for program in programs:
-        program.communicate()
-    assert [program.returncode for program in programs] == [0] * 4
-
-
-def test_threads_may_open_different_databases_at_once(tmp_path: Path) -> None:
-    opened: list[str] = []
-
-    def opening(name: str) -> None:
-        SensorStore.open(f"sqlite:///{tmp_path / name}").close()
-        opened.append(name)
-
-    threads = [threading.Thread(target=opening, args=(name,)) for name in "abcdefgh"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(opened) == list("abcdefgh")
-
-
-def test_a_newer_database_is_refused_and_left_alone(store: SensorStore, path: Path) -> None:
-    store.add(checked("a"))
-    store.close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    connection.close()
-    broken(f"sqlite:///{path}", "newer version made the store: it has version 9999", "Install that version")
-    connection = sqlite3.connect(path)
-    assert connection.execute("SELECT count(*) FROM observations").fetchone() == (1,)
-    connection.close()
-
-
-def test_a_migration_that_fails_leaves_nothing_behind(path: Path) -> None:
-    """The second index cannot be made, so the table, which was, must be gone too."""
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE taken (x)")
-    connection.execute("CREATE INDEX ix_observations_sensor_measured_at ON taken (x)")
-    connection.commit()
-    broken(f"sqlite:///{path}", "already exists", "")
-    assert connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("taken",)]
-    connection.close()

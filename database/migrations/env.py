@@ -1,4 +1,4 @@
-"""How alembic runs our migrations: on the connection and in the transaction that sensors/store.py opened."""
+"""How alembic runs our migrations: on the connection and in the transaction that database/schema.py opened."""
 
 from alembic import context
 

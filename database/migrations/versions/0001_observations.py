@@ -25,3 +25,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("sensor", "key", name="pk_observations"),
     )
     op.create_index("ix_observations_sensor_measured_at", "observations", ["sensor", "measured_at"])
+
+
+def downgrade() -> None:
+    """Drop the table."""
+    op.drop_table("observations")

@@ -17,3 +17,8 @@ def upgrade() -> None:
         sa.Column("topic", sa.String, nullable=False),
         sa.PrimaryKeyConstraint("session", "topic", name="pk_subscriptions"),
     )
+
+
+def downgrade() -> None:
+    """Drop the table."""
+    op.drop_table("subscriptions")
