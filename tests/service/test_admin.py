@@ -109,8 +109,8 @@ def test_a_blanked_board_is_dark_until_its_time_is_over_or_somebody_ends_it(capl
             problem(client.post("/admin/boards/main/blank", json=wrong), "bad_input")
     logged = [vars(record) for record in caplog.records if record.getMessage() == "admin action"]
     assert [(one["key"], one["action"], one["subject"]) for one in logged] == [
-        ("night-shift", "blank", "main"),
-        ("night-shift", "unblank", "main"),
+        ("night-shift", "board blanked", "main"),
+        ("night-shift", "board unblanked", "main"),
     ]
     assert logged[0]["request_id"] == "call-7"
 

@@ -104,7 +104,7 @@ def test_the_page_reconnects_after_a_gateway_restart(page: Page) -> None:
         expect(page.locator("#state")).to_have_attribute("data-state", "lost", timeout=10_000)
         with running_gateway(model.url, port=port) as client:
             expect(page.locator("#state")).to_have_attribute("data-state", "ready", timeout=15_000)
-            expect(page.locator("#message")).to_have_text("표출 중인 문구가 없습니다.", timeout=15_000)
+            expect(page.locator("#message")).to_contain_text("3 → 13 °C")
             text = show(client, 20, 15)
             expect(page.locator("#board")).to_have_attribute("aria-label", text)
 
