@@ -69,13 +69,13 @@ class ScriptedServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, *script: Script) -> None:
+    def __init__(self, *script: Script, port: int = 0) -> None:
         self.requests: list[Request] = []
         self.models = '{"object": "list", "data": []}'  # the answer to every GET
         self.models_status = 200
         self.closing = threading.Event()
         self._script, self._turn = script, threading.Lock()
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", port), _Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
 
     def next_reply(self, request: Request) -> Reply:
@@ -93,6 +93,7 @@ class ScriptedServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # connections stay open, as with vLLM
+    disable_nagle_algorithm = True  # head and body are two writes; else the second waits 40 ms for the first
     server: ScriptedServer
 
     def do_GET(self) -> None:

@@ -27,6 +27,7 @@ STOP_MARKERS = ("<|im_end|>", "<|EOT|>", "<|eot_id|>", "</s>")
 GOLDEN = (Reading(10, 20), Scene(Season.SPRING, ("산책로", "벤치")))
 FINGERPRINT = "signboard-"
 PROMPT_FILE = "prompt.json"  # in adapters and checkpoints: the golden prompt as token ids, and its fingerprint
+PROMPT_NAME = "signboard-prompt-"  # begins the name under which the models of one prompt are served
 USER_TEXT = re.compile(r"(?:지금은 (\S+)이고, 공원에 있는 것은 (.+)입니다\. )?어제 (-?\d+)도, 오늘 (-?\d+)도")
 
 
@@ -71,6 +72,20 @@ def fingerprint(ids: Sequence[int]) -> str:
     """Return a short name for the golden prompt's token ids: `signboard-<prompt version>-<tokens>-<hash>`."""
     found = hashlib.sha256(",".join(map(str, ids)).encode()).hexdigest()[:16]
     return f"{FINGERPRINT}{PROMPT_VERSION}-{len(ids)}-{found}"
+
+
+def prompt_name(version: int = PROMPT_VERSION, golden: Sequence[Message] | None = None) -> str:
+    """Return the name under which models of a prompt are served: `signboard-prompt-<version>-<hash of the wording>`.
+
+    Whoever asks by this name gets no answer from a model of another prompt. Unlike a fingerprint it needs no tokenizer.
+
+    Args:
+        version: the prompt's; this code's by default.
+        golden: its golden prompt, as messages; this code's by default.
+    """
+    messages = build_messages(*GOLDEN) if golden is None else golden
+    wording = "\n".join(f"{message['role']}: {message['content']}" for message in messages)
+    return f"{PROMPT_NAME}{version}-{hashlib.sha256(wording.encode()).hexdigest()[:8]}"
 
 
 def prompt_fits(expected: str, ids: Sequence[int] | None, tokens: int | None) -> bool:

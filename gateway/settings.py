@@ -13,6 +13,7 @@ from pydantic_settings import SettingsConfigDict
 from core.errors import SettingError
 from core.faults import in_variables
 from core.problem import Words
+from core.prompt import prompt_name
 from core.sign import Sign
 from database.settings import PREFIX
 from gateway.keys import Key, parse_keys
@@ -50,7 +51,7 @@ class GatewaySettings(SensorSettings):
     model_config = SettingsConfigDict(populate_by_name=True, allow_inf_nan=False)  # the rest is inherited
 
     model_url: str = "http://127.0.0.1:8000/v1"
-    model_name: str = "signboard"
+    model_name: str = prompt_name()  # vLLM serves a checkpoint under the name of its prompt, beside the recipe's
     fingerprint: str | None = None  # of the prompt; None accepts the one that vLLM announces
 
     keys: str = ""  # name:scopes:sha256, separated by spaces; `python -m gateway key` makes one

@@ -1,4 +1,4 @@
-"""Command line: `python -m serve vllm | stack | exec`."""
+"""Command line: `python -m serve vllm | stack | exec | router`."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,16 +13,18 @@ from rich.markup import escape
 from core.command_line import interrupt_on_sigterm
 from core.errors import ServiceError
 from core.ports import check_port
+from core.prompt import prompt_name
 from gateway.parks import Parks
-from gateway.settings import read_gateway_settings
+from gateway.settings import GatewaySettings, read_gateway_settings
 from gateway.state import open_database
 from pipeline.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, new_app, run_app
 from pipeline.manifest import read_manifest
 from pipeline.recipe import Recipe, load_recipe
-from serve.launch import Prepared, Variant, prepare, wanted_variant
+from serve.launch import Prepared, Variant, prepare, prepare_all, wanted_variant
 from serve.process import ModelServer
+from serve.router import Router, given_servers, health_path
 from serve.settings import ServeSettings, read_settings
-from serve.supervisor import GatewayProcess, supervise
+from serve.supervisor import GatewayProcess, Part, RouterProcess, supervise
 
 app = new_app("Serve a checkpoint with vLLM as an OpenAI-compatible endpoint, model name `signboard`.")
 
@@ -43,6 +45,14 @@ VariantOption = Annotated[
     typer.Option(help="The variant to serve; all but awq are for comparison (QUANTIZATION, USE_FINETUNED)."),
 ]
 VerifyOption = Annotated[Verify, typer.Option(help="fast: sizes, chain, hashes of small files; full: every hash.")]
+ServersOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="vLLM servers, on ports from --port up, behind vLLM's router (SIGNBOARD_SERVERS; 1)."),
+]
+RouterHostOption = Annotated[str | None, typer.Option("--host", help="Address to listen on (SIGNBOARD_ROUTER_HOST).")]
+RouterPortOption = Annotated[
+    int | None, typer.Option("--port", min=1, max=65535, help="Port (SIGNBOARD_ROUTER_PORT; 30000 by default).")
+]
 AllowOption = Annotated[
     bool,
     typer.Option("--allow-failed-verdict", help="Serve a 4-bit checkpoint that failed its verdict, or has none."),
@@ -68,9 +78,12 @@ class Wanted:
         variant: Variant | None,
         verify: Verify,
         allow_failed_verdict: bool,
+        servers: int | None = 1,
     ) -> "Wanted":
         """Read recipe and settings; the options given here override them."""
-        settings = read_settings(host=host, port=port, allow_failed_verdict=allow_failed_verdict or None)
+        settings = read_settings(
+            host=host, port=port, allow_failed_verdict=allow_failed_verdict or None, servers=servers
+        )
         loaded = load_recipe(recipe, overrides or ())
         return cls(loaded, settings, variant or wanted_variant(settings, loaded), verify is Verify.FULL)
 
@@ -118,29 +131,49 @@ def stack(
     variant: VariantOption = None,
     verify: VerifyOption = Verify.FAST,
     allow_failed_verdict: AllowOption = False,
+    servers: ServersOption = None,
 ) -> None:
     """Run vLLM behind the gateway, which has the REST API and the board's page (SIGNBOARD_GATEWAY_…)."""
-    wanted = Wanted.read(recipe, overrides, None, port, variant, verify, allow_failed_verdict)
-    settings = read_gateway_settings(model_name=wanted.recipe.serve.model_name)
+    wanted = Wanted.read(recipe, overrides, None, port, variant, verify, allow_failed_verdict, servers)
+    settings = read_gateway_settings()
     check_port(settings.host, settings.port)
     # A wrong file is found now, not when vLLM has started.
     Parks(settings.parks, settings.park, settings.parsed_sign, settings.timezone)
     open_database(settings).close()
-    gateway = None
-
-    def on_wait(_seconds: float, _line: str) -> None:
-        if gateway is not None:
-            gateway.restart_if_ended()
-
-    ready = prepare(wanted.recipe, wanted.settings, wanted.variant, full=wanted.full, on_wait=on_wait)
-    log = wanted.recipe.folder / f"gateway-{settings.port}.log"
-    gateway = GatewayProcess(settings, ready.server.url, wanted.recipe.serve, log)
-    _show_note(ready)
-    console.print(
-        f"vLLM starts on {ready.checkpoint}, log: {ready.server.log}\ngateway: {gateway.url}, log: {gateway.log}"
-    )
+    ready = prepare_all(wanted.recipe, wanted.settings, wanted.variant, full=wanted.full)
+    parts = _parts(wanted, settings, ready)
+    _show_note(ready[0])
+    for one in ready:
+        console.print(f"vLLM starts on {one.checkpoint}, log: {one.server.log}")
+    for part in parts:
+        console.print(f"{part.name}: {part.url}, log: {part.log}")
     with _until_stopped():
-        supervise(ready.server, gateway, console.print)
+        supervise([one.server for one in ready], parts, console.print)
+
+
+def _parts(wanted: Wanted, settings: GatewaySettings, ready: list[Prepared]) -> list[Part]:
+    """Return what stands before vLLM: the gateway, and, before several servers, a router."""
+    recipe, first = wanted.recipe, ready[0]
+    asked = {"model_name": first.prompt} if first.prompt else {}
+    serve = recipe.serve.model_copy(update=asked)
+    log = recipe.folder / f"gateway-{settings.port}.log"
+    if len(ready) == 1:
+        return [GatewayProcess(settings, first.server.url, serve, log)]
+    addresses = tuple(one.server.url.removesuffix("/v1") for one in ready)
+    router = Router(addresses, health_path(first.prompt), settings.deadline, wanted.settings)
+    router.check_ports()
+    router_log = recipe.folder / f"router-{wanted.settings.router_port}.log"
+    return [RouterProcess(router, router_log), GatewayProcess(settings, router.url, serve, log)]
+
+
+@app.command("router")
+def router_command(host: RouterHostOption = None, port: RouterPortOption = None) -> None:
+    """Replace this process with vLLM's router before SIGNBOARD_ROUTER_WORKERS: for services and containers."""
+    settings = read_settings(router_host=host, router_port=port)
+    servers = given_servers(settings.router_workers)
+    router = Router(servers, health_path(prompt_name()), read_gateway_settings().deadline, settings)
+    router.check_ports()
+    router.become()
 
 
 def _start(stack: ExitStack, wanted: Wanted) -> ModelServer:

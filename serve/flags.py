@@ -6,7 +6,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from core.errors import ServiceError
+from core.errors import ServiceError, SettingError
+from core.prompt import prompt_name
 from pipeline.budget import sampling_defaults
 from pipeline.environment import OFFLINE
 from pipeline.recipe import Recipe
@@ -17,6 +18,7 @@ ENTRY = "serve.vllm_entry"
 PROPOSER = "serve.drafting.TableProposer"
 # With vLLM's CPU default of 128 a short prompt never fills a block, so the prefix cache never finds it.
 CPU_BLOCK = 32
+DRAIN_SECONDS = 12  # for running requests, when vLLM stops: the gateway's deadline, and a margin
 
 
 def on_cpu() -> bool:
@@ -41,6 +43,7 @@ def vllm_flags(recipe: Recipe, checkpoint: Path, context: int, host: str, port: 
         f"--seed={recipe.seed}",
         "--generation-config=auto",  # a bare call gets the checkpoint's values
         "--uvicorn-log-level=warning",
+        f"--shutdown-timeout={DRAIN_SECONDS}",  # after SIGTERM running requests finish, and new ones get 500
     ]
     flags += ["--enforce-eager"] if serve.enforce_eager or (cpu and not can_compile()) else []
     # Statistics cost a tenth of a small model's step on a CPU (docs/LOG.md), and the gateway has its own.
@@ -84,6 +87,21 @@ def fingerprint_flags(prompt_file: Path) -> list[str]:
     return ["--fingerprint-mode=custom", f"--fingerprint-value={known}"]
 
 
+def trained_prompt(prompt_file: Path) -> str:
+    """Return the name of the prompt on which a checkpoint was trained."""
+    known = json.loads(prompt_file.read_text(encoding="utf-8"))
+    return prompt_name(known["version"], known["messages"])
+
+
+def name_flags(recipe: Recipe, prompt: str) -> list[str]:
+    """Return the flags that serve a checkpoint under its prompt's name too, and its routes below a path of that name.
+
+    A gateway asks by the prompt's name, so a model of another prompt cannot answer it. A router asks for the path's
+    `/health`, so it sends nothing to servers of another prompt, although vLLM's own `/health` is fine.
+    """
+    return ["--served-model-name", recipe.serve.model_name, prompt, f"--root-path=/{prompt}"]  # the last flag wins
+
+
 def lora_flags(recipe: Recipe, adapter: Path) -> list[str]:
     """Return the extra flags that serve base + adapter instead of the adapter folded in.
 
@@ -113,8 +131,31 @@ def vllm_command(flags: list[str]) -> list[str]:
     return [sys.executable, "-m", ENTRY, *flags]
 
 
-def vllm_environment(recipe: Recipe, *, cpu: bool, compiled: Path | None = None) -> dict[str, str]:
+def gpus(count: int, visible: str | None) -> list[str]:
+    """Return `CUDA_VISIBLE_DEVICES` for each of so many servers: one GPU each.
+
+    Args:
+        count: servers.
+        visible: the variable's own value, which then names the GPUs to take; None: those from 0 up.
+
+    Raises:
+        SettingError: there are more servers than visible GPUs.
+    """
+    given = [str(number) for number in range(count)] if visible is None else visible.split(",")
+    if len(given) < count:
+        raise SettingError(
+            f"{count} servers need a GPU each, CUDA_VISIBLE_DEVICES={visible} names {len(given)}.",
+            "Name more GPUs there, or lower SIGNBOARD_SERVERS.",
+        )
+    return given[:count]
+
+
+def vllm_environment(
+    recipe: Recipe, *, cpu: bool, compiled: Path | None = None, gpu: str | None = None
+) -> dict[str, str]:
     """Return the environment: offline; `compiled` is the folder of what a CPU compiles, None the run's own.
+
+    `gpu` is the one that this server may use; None: those that the caller sees.
 
     On a CPU the engine runs without a worker process: it would wait for one in a Python loop, which on few cores keeps
     the interpreter's lock from the thread that accepts requests, so that they are served one by one. Ahead-of-time
@@ -127,6 +168,8 @@ def vllm_environment(recipe: Recipe, *, cpu: bool, compiled: Path | None = None)
         "TORCHINDUCTOR_CACHE_DIR": str((compiled or recipe.folder / "compiled").absolute()),
     }
     environment = {**os.environ, **OFFLINE, **(device if cpu else {})}
+    if gpu is not None and not cpu:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu
     if cpu and recipe.serve.cpu_threads:
         # Not bound: else vLLM binds its own number of threads to all cores but one, and they wait by spinning.
         environment |= {"OMP_NUM_THREADS": str(recipe.serve.cpu_threads), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}

@@ -1,5 +1,6 @@
 """From a recipe to a server: run all checks, choose checkpoint and flags."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,9 +20,12 @@ from serve.flags import (
     eight_bit_flags,
     fingerprint_flags,
     generation_flags,
+    gpus,
     lora_flags,
+    name_flags,
     on_cpu,
     traces_flags,
+    trained_prompt,
     vllm_command,
     vllm_environment,
     vllm_flags,
@@ -54,6 +58,7 @@ class Prepared:
     server: ModelServer
     checkpoint: Path
     note: str
+    prompt: str | None = None  # the name of the prompt on which it was trained; None: the variant is served without
 
 
 def prepare(
@@ -63,8 +68,11 @@ def prepare(
     *,
     full: bool = False,
     on_wait: Callable[[float, str], None] | None = None,
+    gpu: str | None = None,
 ) -> "Prepared":
     """Check everything that can be checked before vLLM starts; return a server that is ready to start.
+
+    `gpu` is the one that it may use; None: all.
 
     Raises:
         ArtefactError: the checkpoint is missing or does not verify; a `SignatureError`, where a public key is set.
@@ -82,9 +90,11 @@ def prepare(
     check_port(settings.host, settings.port)
     context = context_length(checkpoint, _budget(recipe, variant, checkpoint), recipe.serve.max_model_len)
     if cpu:
-        check_memory(recipe, checkpoint, context)
+        check_memory(recipe, checkpoint, context, servers=settings.servers)
     flags = vllm_flags(recipe, checkpoint, context, settings.host, settings.port, cpu=cpu) + extra
     flags += traces_flags(settings.traces)
+    prompt = None if variant in UNMERGED else trained_prompt(checkpoint / PROMPT_FILE)
+    flags += name_flags(recipe, prompt) if prompt else []
     if recipe.serve.drafting:
         drafts = (checkpoint / DRAFTS_FILE).is_file()
         flags += drafting_flags(recipe) if drafts else []
@@ -93,13 +103,35 @@ def prepare(
         notes.append(UNCOMPILED)
     server = ModelServer(
         vllm_command(flags),
-        vllm_environment(recipe, cpu=cpu, compiled=settings.compiled),
+        vllm_environment(recipe, cpu=cpu, compiled=settings.compiled, gpu=gpu),
         recipe.serve.model_name,
         settings,
         recipe.folder / f"serve-{settings.port}.log",
         on_wait,
     )
-    return Prepared(server, checkpoint, " ".join(filter(None, notes)))
+    return Prepared(server, checkpoint, " ".join(filter(None, notes)), prompt)
+
+
+def prepare_all(recipe: Recipe, settings: ServeSettings, variant: Variant, *, full: bool = False) -> list[Prepared]:
+    """Return `settings.servers` servers of one checkpoint, on ports in a row, each with its own GPU.
+
+    Raises:
+        SignboardError: as `prepare`, or there are fewer GPUs than servers.
+    """
+    count = settings.servers
+    if count == 1:
+        return [prepare(recipe, settings, variant, full=full)]
+    cards = gpus(count, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    return [
+        prepare(
+            recipe,
+            settings.model_copy(update={"port": settings.port + place}),
+            variant,
+            full=full and place == 0,  # the checkpoint is the same
+            gpu=cards[place],
+        )
+        for place in range(count)
+    ]
 
 
 def wanted_variant(settings: ServeSettings, recipe: Recipe) -> Variant:

@@ -55,17 +55,19 @@ def kv_cache(recipe: Recipe, checkpoint: Path, context: int) -> int:
     return cache_bytes(checkpoint, context, recipe.serve.max_num_seqs)
 
 
-def check_memory(recipe: Recipe, checkpoint: Path, context: int, available: int | None = None) -> None:
-    """Check that weights, KV cache and vLLM itself fit in the free memory (CPU only).
+def check_memory(
+    recipe: Recipe, checkpoint: Path, context: int, available: int | None = None, *, servers: int = 1
+) -> None:
+    """Check that weights, KV cache and vLLM itself fit in the free memory, once for each server (CPU only).
 
     Raises:
         ServiceError: too little memory is free.
     """
     free = psutil.virtual_memory().available if available is None else available
     weights = sum(path.stat().st_size for path in checkpoint.glob("*.safetensors"))
-    needed = weights + kv_cache(recipe, checkpoint, context) + CPU_OVERHEAD
+    needed = servers * (weights + kv_cache(recipe, checkpoint, context) + CPU_OVERHEAD)
     if free < needed:
         raise ServiceError(
             f"Serving {checkpoint} needs about {needed / GIB:.1f} GiB of memory, {free / GIB:.1f} GiB are free.",
-            "Stop other programs, or lower serve.kv_cache_gib or serve.max_num_seqs.",
+            "Stop other programs, or lower serve.kv_cache_gib, serve.max_num_seqs or SIGNBOARD_SERVERS.",
         )

@@ -62,6 +62,7 @@ class ModelServer:
         self._model = model
         self._settings = settings
         self._on_wait = on_wait
+        self._begin = 0.0  # monotonic seconds of the last launch
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "ModelServer":
@@ -84,7 +85,13 @@ class ModelServer:
             ServiceError: vLLM ended; the text has its last log lines.
             ServerTimeout: vLLM did not answer in time.
         """
-        begin = time.monotonic()
+        self.launch()
+        while not self.ready():
+            time.sleep(0.25)
+
+    def launch(self) -> None:
+        """Start vLLM and return at once."""
+        self._begin = time.monotonic()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists():  # the previous server's output may explain its death
             self.log.replace(self.log.with_suffix(".log.1"))
@@ -98,18 +105,25 @@ class ModelServer:
                 start_new_session=True,  # Ctrl-C reaches us alone; we stop the whole group
                 preexec_fn=end_with_parent,  # noqa: PLW1509 - no threads yet, and nothing else survives our SIGKILL
             )
-        while not self.answers():
-            waited = time.monotonic() - begin
-            if self._process.poll() is not None:
-                raise ServiceError(
-                    f"vLLM ended with code {self._process.returncode}:\n{self._tail()}", f"The log is {self.log}."
-                )
-            if waited > self._settings.start_timeout:
-                raise ServerTimeout(f"vLLM did not answer within {waited:.0f} s.", f"See {self.log}.")
-            if self._on_wait:
-                self._on_wait(waited, self._tail(1))
-            time.sleep(0.25)
-        self.start_seconds = time.monotonic() - begin
+
+    def ready(self) -> bool:
+        """Return whether the launched vLLM answers a one-token request.
+
+        Raises:
+            ServiceError: vLLM ended; the text has its last log lines.
+            ServerTimeout: vLLM did not answer in time.
+        """
+        waited = time.monotonic() - self._begin
+        if self.answers():
+            self.start_seconds = time.monotonic() - self._begin
+            return True
+        if (code := self.ended()) is not None:
+            raise ServiceError(f"vLLM ended with code {code}:\n{self._tail()}", f"The log is {self.log}.")
+        if waited > self._settings.start_timeout:
+            raise ServerTimeout(f"vLLM did not answer within {waited:.0f} s.", f"See {self.log}.")
+        if self._on_wait:
+            self._on_wait(waited, self._tail(1))
+        return False
 
     def answers(self, timeout: float = 5.0) -> bool:
         """Ask for one token; vLLM's own /health stays 200 while the engine is stalled."""

@@ -31,6 +31,12 @@ class ServeSettings(BaseSettings):
     start_timeout: float = Field(default=600, gt=0)  # seconds until the first real answer
     stop_timeout: float = Field(default=20, gt=0)  # seconds for a clean stop before the processes are killed
 
+    servers: int = Field(default=1, ge=1, le=64)  # vLLM servers of `serve stack`: ports in a row, a GPU each
+    router_host: str = "127.0.0.1"  # loopback: anybody who reaches the router may add and remove servers
+    router_port: int = Field(default=30000, ge=1, le=65535)
+    router_metrics_port: int = Field(default=29000, ge=1, le=65535)
+    router_workers: str = ""  # the servers of `serve router`: addresses separated by spaces
+
     allow_failed_verdict: bool = False  # serve a 4-bit checkpoint that failed its verdict, or has none
     public_key: Path | None = None  # serve only what this key's owner signed; None: manifests alone are checked
 

@@ -13,7 +13,7 @@ from clients import SignboardClient
 from core.checks import check_message
 from core.park import Scene
 from core.ports import free_port
-from core.prompt import build_messages
+from core.prompt import build_messages, prompt_name
 from core.reading import Reading, usual_grid
 from gateway.keys import KeyScope, new_key
 from gateway.settings import HISTORY
@@ -67,7 +67,7 @@ def test_ready_means_the_trained_prompt(gateway: httpx.Client) -> None:
 def test_sdk_clients_work_through_it(gateway: httpx.Client) -> None:
     base_url = f"{gateway.base_url}/v1".replace("//v1", "/v1")
     with openai.OpenAI(base_url=base_url, api_key=SECRET, max_retries=0) as sdk:
-        assert [model.id for model in sdk.models.list()] == ["signboard"]
+        assert [model.id for model in sdk.models.list()] == ["signboard", prompt_name()]
         messages: Any = build_messages(Reading(10, 20))
         plain = sdk.chat.completions.create(model="signboard", messages=messages)
         assert plain.choices[0].finish_reason == "stop"

@@ -12,16 +12,25 @@ import pytest
 import yaml
 
 from core.ports import free_port
+from core.prompt import GOLDEN, build_messages, prompt_name
 from gateway.settings import GatewaySettings, read_gateway_settings
 from pipeline.environment import OFFLINE
 from pipeline.graph import MADE_FROM
 from pipeline.recipe import load_recipe
 from pipeline.stage import run_stage
+from serve.flags import DRAIN_SECONDS
 from serve.launch import prepare, wanted_variant
+from serve.router import given_servers
 from serve.settings import ServeSettings, read_settings
 from tests.conftest import ROOT, run_room
 
-PROMPT = {"fingerprint": "signboard-2-80-0123456789abcdef", "longest_prompt": 130, "longest_message": 40}
+PROMPT = {
+    "version": 2,
+    "messages": build_messages(*GOLDEN),
+    "fingerprint": "signboard-2-80-0123456789abcdef",
+    "longest_prompt": 130,
+    "longest_message": 40,
+}
 PARSE = """
 import json, sys
 from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
@@ -110,10 +119,13 @@ def test_vllms_own_parser_takes_the_flags(monkeypatch: pytest.MonkeyPatch) -> No
         parsed = json.loads(line)
         assert parsed["model"] == model
         assert parsed.get("quantization") == quantization
-        assert parsed["served_model_name"] == ["signboard"]
+        trained = not model.endswith("base")
+        assert parsed["served_model_name"] == ["signboard", *([prompt_name()] if trained else [])]
+        assert parsed.get("root_path") == (f"/{prompt_name()}" if trained else None)
+        assert parsed["shutdown_timeout"] == DRAIN_SECONDS
         assert parsed["host"] == "0.0.0.0"
         assert (parsed["max_model_len"], parsed["max_num_seqs"]) == (512, 64)
-        if not model.endswith("base"):
+        if trained:
             assert (parsed["fingerprint_mode"], parsed["fingerprint_value"][:10]) == ("custom", "signboard-")
 
 
@@ -143,6 +155,8 @@ def test_the_other_services_run_existing_commands() -> None:
     for command in (
         [*services["vllm"]["healthcheck"]["test"][3:], "--help"],
         [*services["gateway"]["entrypoint"][2:], "--help"],
+        [*services["router"]["entrypoint"][2:], "--help"],
+        [*services["router"]["healthcheck"]["test"][3:], "--help"],
         [*services["client"]["entrypoint"][2:], *services["client"]["command"], "--help"],
         ["merge", "all", "--help"],
         ["evaluation", "verdict", "--help"],
@@ -153,6 +167,33 @@ def test_the_other_services_run_existing_commands() -> None:
     assert "python -m training sft --resume --recipe" in services["train"]["command"][2]
     assert "python -m merge all --recipe" in services["merge"]["command"][2]
     assert "python -m evaluation verdict --recipe" in services["merge"]["command"][2]
+
+
+def test_with_the_profile_two_servers_stand_behind_a_router() -> None:
+    services = compose_file(SIGNBOARD_MODEL_URL="http://router:30000/v1")["services"]
+    first, second, router = (services[name] for name in ("vllm", "vllm-2", "router"))
+    cards = [one["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"] for one in (first, second)]
+    assert cards == [["0"], ["1"]]
+    same = first.keys() - {"deploy"}
+    assert {key: second[key] for key in same} == {key: first[key] for key in same}
+    assert [second["profiles"], router["profiles"]] == [["router"], ["router"]]
+    assert given_servers(router["environment"]["SIGNBOARD_ROUTER_WORKERS"]) == (
+        "http://vllm:8000",
+        "http://vllm-2:8000",
+    )
+    assert "ports" not in router, "whoever reaches the router may add and remove servers"
+    assert services["gateway"]["entrypoint"][-1] == "--model-url=http://router:30000/v1"
+    assert compose_file()["services"]["gateway"]["entrypoint"][-1] == "--model-url=http://vllm:8000/v1"
+
+
+def test_what_is_asked_stops_after_what_asks() -> None:
+    """Compose stops a service before the ones it depends on."""
+    services = compose_file()["services"]
+    assert set(services["router"]["depends_on"]) == {"vllm", "vllm-2"}
+    assert services["gateway"]["depends_on"].keys() == {"vllm", "router"}
+    assert services["gateway"]["depends_on"]["router"]["required"] is False
+    for name, seconds in (("vllm", DRAIN_SECONDS), ("router", GatewaySettings().deadline)):
+        assert float(services[name]["stop_grace_period"].removesuffix("s")) > seconds
 
 
 def test_the_gateway_writes_into_a_volume_and_nowhere_else() -> None:
@@ -184,7 +225,8 @@ def test_every_variable_is_explained() -> None:
         for settings in (ServeSettings, GatewaySettings)
         for name, field in settings.model_fields.items()
     }
-    composes = {f"SIGNBOARD_{name}" for name in ("SENSORS_PASSWORD", "PLAYERS_PASSWORD", "BROKER_ADDRESS")}
+    names = ("SENSORS_PASSWORD", "PLAYERS_PASSWORD", "BROKER_ADDRESS", "MODEL_URL")
+    composes = {f"SIGNBOARD_{name}" for name in names}
     assert explained == read | composes | {"RECIPE"}
 
 

@@ -139,7 +139,7 @@ def test_the_gateway_drains_before_vllm_is_stopped(tmp_path: Path, monkeypatch: 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        supervise(server, gateway, interrupt)
+        supervise([server], [gateway], interrupt)
     assert order.index("gateway") < order.index("vllm")
 
 
@@ -171,7 +171,7 @@ def test_killed_vllm_and_gateway_are_restarted(tmp_path: Path) -> None:
             script.start()
 
     with pytest.raises(KeyboardInterrupt):
-        supervise(server, gateway, lambda text: _tell_or_stop(text, tell, told))
+        supervise([server], [gateway], lambda text: _tell_or_stop(text, tell, told))
     script.join()
     assert [text.split()[0].strip("[]") for text in told] == ["green]ready[/green", "yellow]vLLM", "green]ready[/green"]
     assert not answers(f"{gateway.url}/health")

@@ -23,6 +23,7 @@ from tests.support.monitoring import (
     ALERTS,
     DASHBOARDS,
     OF_PROMETHEUS,
+    OF_ROUTER,
     PROMETHEUS,
     alerts,
     exposed,
@@ -90,7 +91,7 @@ def test_promtool_notices_a_threshold_that_moved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", QUERIES)
 def test_every_metric_that_is_asked_for_exists(name: str, scraped: str) -> None:
-    known = exposed(scraped) | vllm_names() | set(OF_PROMETHEUS)
+    known = exposed(scraped) | vllm_names() | set(OF_PROMETHEUS) | OF_ROUTER
     asked = {metric for query in QUERIES[name] for metric, _ in selectors(query)}
     assert asked - known == set()
 

@@ -15,6 +15,7 @@ ALERTS, ALERT_TESTS = PROMETHEUS / "alerts.yml", PROMETHEUS / "alerts.test.yml"
 DASHBOARDS = sorted(GRAFANA.glob("*.json"))
 VLLM_METRICS = ROOT / "tests/unit/deploy/vllm_metrics.txt"
 OF_PROMETHEUS = {"up": {"job", "instance"}, "ALERTS": {"alertname", "alertstate", "severity"}}  # Prometheus' own series
+OF_ROUTER = {"vllm_router_worker_health"}  # tests/service/test_router.py sees them at a router that runs
 SUFFIXES = {"histogram": ("_bucket", "_count", "_sum"), "summary": ("", "_count", "_sum")}
 
 

@@ -9,11 +9,19 @@ import pytest
 
 from gateway.server import DRAIN_MARGIN
 from gateway.settings import CONNECTIONS, GatewaySettings
+from serve.flags import DRAIN_SECONDS
+from serve.router import given_servers
+from serve.settings import ServeSettings
 from tests.conftest import ROOT
 
 UNITS = ROOT / "deploy/systemd"
 GATEWAY, VLLM = UNITS / "signboard-gateway.service", UNITS / "signboard-vllm.service"
-EXPOSURE = {GATEWAY: 2.0, VLLM: 2.0}  # of 10; systemd-analyze calls up to 2 "ok", a unit without hardening has 9.6
+ROUTER = UNITS / "signboard-router.service"
+EXPOSURE = {
+    GATEWAY: 2.0,
+    VLLM: 2.0,
+    ROUTER: 2.0,
+}  # of 10; systemd-analyze calls up to 2 "ok", a unit without hardening has 9.6
 
 ANALYZE = shutil.which("systemd-analyze")
 needs_systemd = pytest.mark.skipif(
@@ -53,16 +61,16 @@ def exposure(unit: Path) -> float:
 
 
 @needs_systemd
-@pytest.mark.parametrize("unit", [GATEWAY, VLLM], ids=lambda unit: unit.stem)
+@pytest.mark.parametrize("unit", EXPOSURE, ids=lambda unit: unit.stem)
 def test_systemd_takes_the_unit(unit: Path, tmp_path: Path) -> None:
-    for other in (GATEWAY, VLLM):  # the folder into which they are installed is not there; this checkout is
+    for other in EXPOSURE:  # the folder into which they are installed is not there; this checkout is
         (tmp_path / other.name).write_text(other.read_text().replace("/opt/signboard", str(ROOT)))
     done = analyze("verify", "--man=no", tmp_path / unit.name)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @needs_systemd
-@pytest.mark.parametrize("unit", [GATEWAY, VLLM], ids=lambda unit: unit.stem)
+@pytest.mark.parametrize("unit", EXPOSURE, ids=lambda unit: unit.stem)
 def test_the_unit_is_hardened(unit: Path) -> None:
     assert exposure(unit) <= EXPOSURE[unit]
 
@@ -84,8 +92,28 @@ def test_what_vllm_lacks_has_a_reason() -> None:
     assert all(f"{name}=" in reasons for name in missing)
 
 
+def test_what_the_routers_unit_lacks_has_a_reason() -> None:
+    hardening = {name for name in options(GATEWAY) if name.startswith(("Private", "Protect", "Restrict", "Memory"))}
+    assert hardening - set(options(ROUTER)) == set()
+    lacks = {"WatchdogSec", "NotifyAccess"} & set(options(GATEWAY)) - set(options(ROUTER))
+    assert lacks == {"WatchdogSec"}
+    assert "It sends no notifications." in ROUTER.read_text()
+
+
+def test_the_router_may_listen_where_it_listens() -> None:
+    ports = (ServeSettings().router_port, ServeSettings().router_metrics_port)
+    assert options(ROUTER)["SocketBindAllow"] == [f"tcp:{port}" for port in ports]
+    assert options(ROUTER)["ExecStart"] == ["/opt/signboard/.venv/bin/python -m serve router"]
+    (given,) = re.findall(r"^SIGNBOARD_ROUTER_WORKERS=(.+)$", (UNITS / "router.env").read_text(), re.MULTILINE)
+    assert len(given_servers(given)) == 2
+
+
 def test_the_stop_timeouts_outlast_the_drain() -> None:
     drain = GatewaySettings().deadline + DRAIN_MARGIN
+    assert seconds(options(ROUTER)["TimeoutStopSec"][0]) > drain
+    assert ROUTER.name in options(GATEWAY)["After"][0].split()
+    assert VLLM.name in options(ROUTER)["After"][0].split()
+    assert seconds(options(VLLM)["TimeoutStopSec"][0]) > DRAIN_SECONDS
     assert seconds(options(GATEWAY)["TimeoutStopSec"][0]) > drain
     assert seconds(options(VLLM)["TimeoutStopSec"][0]) > drain
     assert VLLM.name in options(GATEWAY)["After"][0].split(), "systemd stops the gateway first"
@@ -120,7 +148,7 @@ def test_the_units_start_what_the_house_has() -> None:
     assert (ROOT / "recipes" / f"{options(VLLM)['Environment'][0].removeprefix('RECIPE=')}.yaml").is_file()
 
 
-@pytest.mark.parametrize("name", ["gateway.env", "vllm.env"])
+@pytest.mark.parametrize("name", ["gateway.env", "vllm.env", "router.env"])
 def test_the_environment_files_name_explained_variables(name: str) -> None:
     named = set(re.findall(r"^([A-Z_]+)=", (UNITS / name).read_text(), re.MULTILINE))
     explained = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
@@ -129,4 +157,4 @@ def test_the_environment_files_name_explained_variables(name: str) -> None:
 
 def test_each_user_is_made() -> None:
     made = re.findall(r"^u (\S+) ", (UNITS / "signboard.sysusers.conf").read_text(), re.MULTILINE)
-    assert [options(unit)["User"][0] for unit in (GATEWAY, VLLM)] == made
+    assert [options(unit)["User"][0] for unit in (GATEWAY, VLLM, ROUTER)] == made

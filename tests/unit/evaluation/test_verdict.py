@@ -31,7 +31,7 @@ from serve.settings import ServeSettings
 from tests.conftest import ROOT
 
 THRESHOLDS = VerdictSection()
-PROMPT = {"fingerprint": "x", "longest_prompt": 90, "longest_message": 30}
+PROMPT = {"version": 2, "messages": [], "fingerprint": "x", "longest_prompt": 90, "longest_message": 30}
 SHAPE = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 64}
 
 

@@ -22,7 +22,14 @@ from tests.conftest import ROOT
 from tests.support.monitoring import alerts
 
 BY_NAME: dict[str, dict[str, Any]] = {rule["alert"]: rule for rule in alerts()}
-NOT_OURS = {"GatewayDown", "NoLeader", "ModelQueue", "KvCacheFull"}  # the gateway cannot see them
+NOT_OURS = {
+    "GatewayDown",
+    "NoLeader",
+    "RouterDown",
+    "ServerOut",
+    "ModelQueue",
+    "KvCacheFull",
+}  # the gateway cannot see them
 WITHOUT_ALERT = {"ParkFileWrong", "ParkFileChanged", "LookFailed"}
 TEXTS = (ROOT / "gateway/admin/page/admin_texts.js").read_text(encoding="utf-8")
 

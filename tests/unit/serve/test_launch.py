@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 import serve.launch
-from core.errors import ArtefactError, ServiceError, SignatureError
+from core.errors import ArtefactError, ServiceError, SettingError, SignatureError
 from core.ports import free_port
+from core.prompt import GOLDEN, build_messages, prompt_name
 from pipeline.graph import MADE_FROM
 from pipeline.recipe import Recipe, ServeSection
 from pipeline.signature import sign
 from pipeline.stage import run_stage
-from serve.launch import UNDRAFTED, Prepared, Variant, prepare
+from serve.launch import UNDRAFTED, UNMERGED, Prepared, Variant, prepare, prepare_all
 from serve.settings import ServeSettings
 from tests.support.keys import new_keys
 
@@ -29,7 +30,7 @@ SHAPE = {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads"
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Build a whole line of artefacts without weights; return the run's folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("serve.launch.check_memory", lambda *_: None)
+    monkeypatch.setattr("serve.launch.check_memory", lambda *_, **__: None)
 
     for stage in ("data", "base", "adapter", "merged", "awq"):
         make(stage)
@@ -40,7 +41,8 @@ def make(stage: str, files: Iterable[str] = ()) -> None:
     """Make a stage's artefact without weights; `files` are there besides."""
 
     def build(folder: Path) -> dict[str, Any]:
-        record = {"fingerprint": FINGERPRINT, "longest_prompt": 200, "longest_message": 90}
+        record = {"version": 2, "messages": build_messages(*GOLDEN), "fingerprint": FINGERPRINT}
+        record |= {"longest_prompt": 200, "longest_message": 90}
         (folder / "prompt.json").write_text(json.dumps(record))
         (folder / "config.json").write_text(json.dumps(SHAPE | {"max_position_embeddings": 4096}))
         (folder / "adapter_config.json").write_text("{}")
@@ -138,7 +140,8 @@ def test_with_a_public_key_only_what_its_owner_signed_is_served(variant: Variant
 
 @pytest.mark.parametrize("cpu", [True, False], ids=["CPU", "GPU"])
 def test_memory_is_checked_before_vllm_starts_on_a_cpu(cpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def short(_recipe: Recipe, checkpoint: Path, _context: int) -> None:
+    def short(_recipe: Recipe, checkpoint: Path, _context: int, *, servers: int) -> None:
+        assert servers == 1
         raise ServiceError(f"Serving {checkpoint} needs more memory.")
 
     monkeypatch.setattr(serve.launch, "check_memory", short)
@@ -148,3 +151,57 @@ def test_memory_is_checked_before_vllm_starts_on_a_cpu(cpu: bool, monkeypatch: p
         return
     with pytest.raises(ServiceError, match="runs/tiny/merged needs more memory"):
         prepared(Variant.MERGED)
+
+
+@pytest.mark.parametrize("variant", [Variant.AWQ, Variant.MERGED, Variant.ADAPTER, Variant.BASE])
+def test_a_checkpoint_is_served_under_the_name_of_its_own_prompt(variant: Variant) -> None:
+    ready = prepared(variant)
+    command = ready.server.command
+    if variant in UNMERGED:  # for comparison only
+        assert ready.prompt is None
+        assert not any(flag.startswith("--root-path") for flag in command)
+        return
+    assert ready.prompt == prompt_name()
+    place = command.index("--served-model-name")
+    assert command[place + 1 : place + 3] == ["signboard", ready.prompt]
+    assert f"--root-path=/{ready.prompt}" in command
+
+
+def test_the_name_is_that_of_the_prompt_in_the_checkpoint_not_of_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as trained:
+        trained.setattr("core.prompt.SYSTEM_PROMPT", "다른 지시문입니다.")
+        make("merged")
+    other = prepared(Variant.MERGED).prompt
+    assert other is not None
+    assert other.startswith("signboard-prompt-2-")
+    assert other != prompt_name()
+
+
+def test_several_servers_take_ports_in_a_row_and_hash_the_checkpoint_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[bool] = []
+    monkeypatch.setattr("serve.preflight.verify", lambda _folder, *, full=False: hashed.append(full))
+    settings = ServeSettings(port=free_port(), servers=2, allow_failed_verdict=True)
+    first, second = prepare_all(RECIPE, settings, Variant.AWQ, full=True)
+    assert first.server.url == f"http://127.0.0.1:{settings.port}/v1"
+    assert second.server.url == f"http://127.0.0.1:{settings.port + 1}/v1"
+    assert first.server.log != second.server.log
+    assert hashed == [True, False]
+
+
+@pytest.mark.parametrize(("visible", "wanted"), [(None, ["0", "1"]), ("3,1,2", ["3", "1"])])
+def test_each_server_gets_a_gpu_of_its_own(
+    visible: str | None, wanted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve.launch, "on_cpu", lambda: False)
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    ready = prepare_all(RECIPE, ServeSettings(port=free_port(), servers=2, allow_failed_verdict=True), Variant.AWQ)
+    assert [one.server._environment["CUDA_VISIBLE_DEVICES"] for one in ready] == wanted
+
+
+def test_more_servers_than_gpus_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(SettingError, match="2 servers need a GPU each"):
+        prepare_all(RECIPE, ServeSettings(port=free_port(), servers=2, allow_failed_verdict=True), Variant.AWQ)
