@@ -1,6 +1,7 @@
 """Build the `data` artefact: train/validation/test JSONL, checked by the doctor before it is published."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ from core.catalogue import WORDS
 from core.prompt import PROMPT_VERSION
 from data.coverage import draw
 from data.doctor import examine
-from data.sets import CORPUS, SPLITS, Example, training_sets
+from data.lessons import Lesson, lessons
+from data.sets import CORPUS, SPLITS, Example, held_out_readings, training_sets
 from data.words import proofread
 from pipeline.files import write_text
 from pipeline.manifest import Manifest
@@ -16,6 +18,7 @@ from pipeline.recipe import Recipe
 from pipeline.stage import run_stage
 
 FORMAT = 5  # of this stage, see run_stage
+LESSONS = "lessons.jsonl"
 
 
 def build_data(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
@@ -23,12 +26,15 @@ def build_data(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
 
     def fill(folder: Path) -> dict[str, Any]:
         proofread()
-        sets = training_sets(recipe.data.set, recipe.data.rows, recipe.seed)
+        sets = training_sets(recipe.data.set, recipe.data.rows, recipe.seed, recipe.data.rows_per_scene)
         for split in SPLITS:
             write_jsonl(folder / f"{split}.jsonl", sets[split])
+        wanted = recipe.data.lessons
+        if short := lessons(wanted.bare, wanted.beginnings, held_out_readings(), recipe.seed):
+            write_jsonl(folder / LESSONS, short)
         rows = examine([folder / f"{split}.jsonl" for split in SPLITS])
         draw(sets, folder / "coverage.png")
-        return {"rows": rows, **{split: len(sets[split]) for split in SPLITS}}
+        return {"rows": rows, "lessons": len(short), **{split: len(sets[split]) for split in SPLITS}}
 
     return run_stage(
         recipe.folder / "data",
@@ -42,6 +48,6 @@ def build_data(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
     )
 
 
-def write_jsonl(path: Path, rows: list[Example]) -> None:
-    """Write rows as conversational prompt/completion JSONL."""
+def write_jsonl(path: Path, rows: Sequence[Example | Lesson]) -> None:
+    """Write rows as prompt/completion JSONL."""
     write_text(path, "".join(json.dumps(row.as_conversation(), ensure_ascii=False) + "\n" for row in rows))

@@ -21,7 +21,7 @@ from core.reading import Reading
 from core.sign import split_sentences
 from data.compose import advices_at, compose, opening, pick_advice
 from data.scenes import scene_of
-from data.sets import Example, Split, handwritten
+from data.sets import Example, held_out_readings
 
 # The stock phrases of the original's first model: dull, though no check rejects them.
 AWKWARD = ("공원에서 활동하세요.", "공원 산책하기 좋아요.", "공원 벤치에서 쉬어가세요.")
@@ -125,8 +125,7 @@ REJECTED: dict[str, Callable[[Example, random.Random], str]] = {
 
 def _own(path: Path, rng: random.Random) -> list[Pair]:
     """Return a pair for every answer of a file that fails its checks; held-out readings stay held out."""
-    splits: tuple[Split, ...] = ("validation", "test")
-    held_out = {row.reading for split in splits for row in handwritten()[split]}
+    held_out = held_out_readings()
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         answers = [(Reading.of(line["yesterday"], line["today"]), scene_of(line), str(line["text"])) for line in lines]

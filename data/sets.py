@@ -46,14 +46,14 @@ class Example:
         }
 
 
-def training_sets(name: str, rows: int, seed: int) -> dict[Split, list[Example]]:
-    """Return the three splits of a set; `rows` is the number of training rows.
+def training_sets(name: str, rows: int, seed: int, rows_per_scene: int = 1) -> dict[Split, list[Example]]:
+    """Return the three splits of a set; `rows` is the number of training rows, `rows_per_scene` as for `diverse`.
 
     Raises:
         CorpusError: the set has fewer rows than requested.
     """
     if name == "diverse":
-        return diverse(rows, seed)
+        return diverse(rows, seed, rows_per_scene)
     sets = handwritten()
     if rows > len(sets["train"]):
         raise CorpusError(
@@ -87,19 +87,33 @@ def handwritten() -> dict[Split, list[Example]]:
     return {split: [row for name, row in _handwritten() if name == split] for split in SPLITS}
 
 
-def diverse(rows: int, seed: int) -> dict[Split, list[Example]]:
-    """Compose the diversified set: `rows` training rows over the grid, held-out pairs as in the hand-written set."""
+def held_out() -> dict[Split, list[Reading]]:
+    """Return the readings of the validation and test rows, which are in no training set."""
+    splits: tuple[Split, ...] = ("validation", "test")
+    return {split: [row.reading for row in handwritten()[split]] for split in splits}
+
+
+def held_out_readings() -> set[Reading]:
+    """Return all of them."""
+    return {reading for readings in held_out().values() for reading in readings}
+
+
+def diverse(rows: int, seed: int, rows_per_scene: int = 1) -> dict[Split, list[Example]]:
+    """Compose the diversified set: `rows` training rows over the grid, held-out pairs as in the hand-written set.
+
+    `rows_per_scene`: so many neighbours have one park and season, and so the same beginning of a prompt.
+    """
     rng = random.Random(seed)
-    held_out = {split: [row.reading for row in handwritten()[split]] for split in ("validation", "test")}
-    taken = {reading for readings in held_out.values() for reading in readings}
+    taken = held_out_readings()
     readings = _spread([reading for reading in usual_grid() if reading not in taken], rows, rng)
     composer = _Composer(rng)
-    train = [composer.row(reading) for reading in readings]
-    own = [row for advice in own_advices() for row in composer.own_rows(advice, taken)]
+    starts = range(0, len(readings), rows_per_scene)
+    train = [composer.rows(readings[start : start + rows_per_scene]) for start in starts]
+    own = [[row] for advice in own_advices() for row in composer.own_rows(advice, taken)]
     return {
-        "train": rng.sample(train + own, len(train) + len(own)),
-        "validation": [composer.row(reading) for reading in held_out["validation"]],
-        "test": [composer.row(reading) for reading in held_out["test"]],
+        "train": [row for neighbours in rng.sample(train + own, len(train) + len(own)) for row in neighbours],
+        "validation": [composer.row(reading) for reading in held_out()["validation"]],
+        "test": [composer.row(reading) for reading in held_out()["test"]],
     }
 
 
@@ -115,6 +129,11 @@ class _Composer:
             if example := self._compose(reading, random_prompt_scene(self._rng)):
                 return example
         raise CorpusError(f"No new wording is left for {reading}.", "Ask for fewer rows.")
+
+    def rows(self, readings: list[Reading]) -> list[Example]:
+        """Compose a row for each reading, in the first one's scene wherever a new message can be composed there."""
+        first, *others = [self.row(reading) for reading in readings[:1]], *readings[1:]
+        return first + [self._compose(reading, first[0].scene) or self.row(reading) for reading in others]
 
     def own_rows(self, advice: Sentence, taken: set[Reading]) -> list[Example]:
         """Compose rows with one of the operator's sentences, for readings and parks that it fits; fewer where few do.

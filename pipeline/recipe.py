@@ -32,11 +32,20 @@ class BaseSection(Section):
     chat_format: Literal["own", "chatml"] = "own"  # the base's own template, or ChatML with its markers added
 
 
+class LessonsSection(Section):
+    """Short rows that are learned before the messages, for a base that cannot subtract."""
+
+    bare: int = Field(default=0, ge=0)  # rows such as "12 7 =" → "5 down"
+    beginnings: int = Field(default=0, ge=0)  # messages under the plain prompt, cut after number and direction
+
+
 class DataSection(Section):
     """The training set."""
 
     set: Literal["diverse", "large"] = "diverse"  # composed, or hand-written
     rows: int = Field(default=302, ge=1)  # training rows; the hand-written set has 302
+    rows_per_scene: int = Field(default=1, ge=1)  # composed neighbours with one park and season: see train.pack
+    lessons: LessonsSection = LessonsSection()
 
 
 class LoraSection(Section):
@@ -59,6 +68,9 @@ class TrainSection(Section):
     scheduler: str = "linear"
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
     max_length: int | None = Field(default=None, ge=32)  # tokens; a longer row is an error, never cut. None: any
+    # tokens of a sequence into which neighbouring rows are packed, what their prompts share once; None: a row each.
+    # batch_size then counts sequences, and the order of the rows is kept
+    pack: int | None = Field(default=None, ge=64)
     load_in_4bit: bool = False  # QLoRA: NF4 with double quantization
     gradient_checkpointing: bool = False
     checkpoints: int = Field(default=5, ge=1)  # saved during training, for --resume

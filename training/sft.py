@@ -2,24 +2,31 @@
 
 In: runs/<recipe>/data and base. Out: a PEFT adapter, the loss curve, the log. The model learns only the completion,
 whose last label is the end-of-turn token; before the first step, the trainer's own batches prove both.
+
+With `train.pack`, a row of the trainer's dataset is a sequence of several rows (`packing.py`), lessons first.
 """
 
 import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from datasets import load_dataset
+from datasets import Dataset
 from peft import LoraConfig
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from core.errors import StageError
 from core.prompt import PROMPT_FILE
+from data.build import LESSONS
 from pipeline.cli import console
 from pipeline.files import write_text
 from pipeline.manifest import read_manifest
 from pipeline.recipe import Recipe
-from training.tokenization import load_tokenizer, prompt_record, row_ids
+from training.packing import IGNORED, collate, pack
+from training.tokenization import TokenRow, lesson_ids, load_tokenizer, prompt_record, row_ids
 from training.trainer import (
     CHECKPOINTS,
     common_arguments,
@@ -29,45 +36,50 @@ from training.trainer import (
     open_head,
     optimizer_steps,
     out_of_memory_advice,
+    read_rows,
     refuse_diverged,
+    score_learned_tokens_only,
     show_progress_only,
     tidy,
     write_log,
 )
 
-IGNORED = -100  # label of a token that is not learned
 
+def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[str, Any]:
+    """Train the adapter into the folder, resuming from a checkpoint if there is one; return measurements.
 
-def train_sft(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """Train the adapter into the folder, resuming from a checkpoint if there is one; return measurements."""
+    `watchers`: for benchmarks that measure while it trains.
+    """
     base = recipe.folder / "base"
     tokenizer = load_tokenizer(base)
-    rows = load_dataset(
-        "json",
-        data_files={split: str(recipe.folder / "data" / f"{split}.jsonl") for split in ("train", "validation")},
-        cache_dir=str(folder / "cache"),
-    )
+    rows = {split: read_rows(recipe.folder / "data" / f"{split}.jsonl") for split in ("train", "validation")}
+    wanted = {split: [row_ids(tokenizer, row) for row in rows[split]] for split in rows}
+    lessons = [lesson_ids(tokenizer, row) for row in read_lessons(recipe)]
     # 1. The trainer, with rows that end where the server stops.
+    given = datasets(recipe, rows, wanted, lessons)
+    score_learned_tokens_only()
     trainer = SFTTrainer(
         model=load_base(base, recipe),
-        args=sft_config(recipe, folder, len(rows["train"])),
-        train_dataset=rows["train"],
-        eval_dataset=rows["validation"],
+        args=sft_config(recipe, folder, len(given["train"])),
+        train_dataset=given["train"],
+        eval_dataset=given["validation"],
         processing_class=tokenizer,
+        data_collator=partial(collate, pad=tokenizer.pad_token_id) if recipe.train.pack else None,
         peft_config=lora_config(recipe, new_tokens(recipe)),
+        callbacks=list(watchers),
     )
-    for name in ("train_dataset", "eval_dataset"):
+    for name in () if recipe.train.pack else ("train_dataset", "eval_dataset"):
         setattr(trainer, name, getattr(trainer, name).map(_end_with_turn, fn_kwargs={"end": tokenizer.eos_token_id}))
     open_head(trainer.model)
     show_progress_only(trainer)
     # 2. Before the first step: does it learn the completion, the whole completion, and nothing else?
-    prove_labels(trainer, tokenizer, rows["train"], recipe.train.max_length)
+    prove_labels(trainer, tokenizer, [*lessons, *wanted["train"]], recipe.train.max_length)
     # 3. Train.
     checkpoint = last_checkpoint(folder / CHECKPOINTS)
     with out_of_memory_advice():
         measured = trainer.evaluate()
         before = measured["eval_loss"]
-        passes = len(rows["train"]) * recipe.train.epochs / len(rows["validation"])
+        passes = tokens_of(trainer.train_dataset) * recipe.train.epochs / tokens_of(trainer.eval_dataset)
         console.print(f"  training takes {forecast(measured['eval_runtime'] * passes, recipe.train)} on this machine")
         trainer.train(resume_from_checkpoint=checkpoint)
     after = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry][-1]
@@ -75,18 +87,53 @@ def train_sft(recipe: Recipe, folder: Path) -> dict[str, Any]:
     refuse_diverged(before, after, folder, "train")
     # 4. The adapter, the tokens that it was trained on, and how it went.
     trainer.save_model(str(folder))
-    trained = [(list(row["input_ids"]), list(row["labels"]).count(IGNORED)) for row in trainer.train_dataset]
-    write_text(folder / PROMPT_FILE, json.dumps(prompt_record(tokenizer, trained), ensure_ascii=False, indent=1))
+    record = prompt_record(tokenizer, wanted["train"])
+    write_text(folder / PROMPT_FILE, json.dumps(record, ensure_ascii=False, indent=1))
     tidy(folder)
     write_log(trainer, folder, f"{recipe.name}: LoRA on {len(rows['train'])} rows")
     return {
         "rows": len(rows["train"]),
+        "lessons": len(lessons),
         "steps": trainer.state.global_step,
         "resumed_from": int(checkpoint.rsplit("-", 1)[1]) if checkpoint else 0,
         "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "validation_loss_before": round(before, 4),
         "validation_loss": round(after, 4),
     }
+
+
+def read_lessons(recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the short rows that come before the messages.
+
+    Raises:
+        StageError: there are some, and rows are trained in random order.
+    """
+    path = recipe.folder / "data" / LESSONS
+    if not path.exists():
+        return []
+    if not recipe.train.pack:
+        raise StageError("Lessons are learned before the messages, in order.", "Set train.pack, for example to 640.")
+    return read_rows(path)
+
+
+def datasets(
+    recipe: Recipe,
+    rows: dict[str, list[dict[str, Any]]],
+    tokens: dict[str, list[TokenRow]],
+    lessons: list[TokenRow],
+) -> dict[str, Dataset]:
+    """Return what the trainer gets: rows for TRL to tokenize or, with `train.pack`, sequences of rows."""
+    if not recipe.train.pack:
+        return {split: Dataset.from_list(rows[split]) for split in rows}
+    size = recipe.train.pack
+    sequences = {split: list(pack(tokens[split], size)) for split in tokens}
+    sequences["train"] = [*pack(lessons, size), *sequences["train"]]
+    return {split: Dataset.from_list([asdict(one) for one in sequences[split]]) for split in sequences}
+
+
+def tokens_of(dataset: Dataset) -> int:
+    """Return the tokens that one pass over a dataset reads, padding left out."""
+    return sum(map(len, dataset["input_ids"]))
 
 
 def sft_config(recipe: Recipe, folder: Path, rows: int) -> SFTConfig:
@@ -98,7 +145,10 @@ def sft_config(recipe: Recipe, folder: Path, rows: int) -> SFTConfig:
         lr_scheduler_type=settings.scheduler,
         warmup_steps=int(steps * settings.warmup_ratio),
         completion_only_loss=True,
-        packing=False,
+        packing=False,  # TRL's own shares no prompts
+        # packed, the rows come in their order: lessons first
+        train_sampling_strategy="sequential" if settings.pack else "random",
+        remove_unused_columns=not settings.pack,
         eval_strategy="epoch",
         save_strategy="steps",
         save_steps=max(1, steps // settings.checkpoints),
@@ -156,24 +206,50 @@ def refuse_untrained(model: Any) -> None:
         )
 
 
-def prove_labels(trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, rows: Any, max_length: int | None) -> None:
+def prove_labels(
+    trainer: SFTTrainer, tokenizer: PreTrainedTokenizerBase, rows: list[TokenRow], max_length: int | None
+) -> None:
     """Check on the trainer's own batches that it learns the completion, end-of-turn included, and nothing else.
 
     Raises:
-        StageError: a row is too long, or TRL's tokens or labels are not the template's.
+        StageError: a row is too long, or the trainer's tokens or labels are not the template's.
     """
-    for row, prepared in zip(rows, trainer.train_dataset, strict=True):
-        ids, prompt = row_ids(tokenizer, row)
+    learned = (row for entry in trainer.train_dataset for row in rows_of_batch(trainer.data_collator([entry])))
+    for (ids, prompt), (inputs, labels) in zip(rows, learned, strict=True):
         if max_length and len(ids) > max_length:
             raise StageError(f"A row has {len(ids)} tokens, more than train.max_length.", "Raise train.max_length.")
-        batch = trainer.data_collator([prepared])
-        inputs, labels = batch["input_ids"][0].tolist(), batch["labels"][0].tolist()
-        if inputs != ids or labels != [IGNORED] * prompt + ids[prompt:]:
+        if inputs != ids or labels != ids[prompt:]:
             raise StageError(
                 "The trainer's tokens or labels differ from the chat template's: "
                 f"expected to learn {tokenizer.decode(ids[prompt:])!r}.",
                 "Check the tokenizer's chat template and TRL's version; nothing was trained.",
             )
+
+
+def rows_of_batch(batch: dict[str, Any]) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield what each row of a batch of one sequence reads, and what it learns, as token ids."""
+    ids, labels = batch["input_ids"][0], batch["labels"][0]
+    if "position_ids" not in batch:
+        yield ids.tolist(), _learned(labels)
+        return
+    visible, positions = batch["attention_mask"][0, 0], batch["position_ids"][0]
+    ends = [place for place in range(len(ids)) if not visible[place + 1 :, place].any()]
+    for end in ends:
+        seen = visible[end].nonzero()[:, 0]
+        if positions[seen].tolist() != list(range(len(seen))):
+            raise StageError(
+                "A packed row's tokens are not at their places.", "This is a fault of training/packing.py."
+            )
+        yield ids[seen].tolist(), _learned(labels[seen])
+
+
+def _learned(labels: Any) -> list[int]:
+    """Return the learned tokens at a row's end.
+
+    An ignored label among them stays, and so makes a difference.
+    """
+    found: list[int] = labels.tolist()
+    return found[next((place for place, label in enumerate(found) if label != IGNORED), len(found)) :]
 
 
 def _end_with_turn(row: dict[str, list[int]], end: int) -> dict[str, list[int]]:

@@ -61,6 +61,20 @@ def row_ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> TokenRow
     return full, len(prompt)
 
 
+def lesson_ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> TokenRow:
+    """Return the ids of a lesson, whose completion ends no turn, and its prompt's length.
+
+    A text begins with the token that begins a text, or ends one: models keep nothing else at their first place.
+    """
+    prompt = row["prompt"]
+    if isinstance(prompt, str):
+        begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+        ids = [begin, *tokenizer.encode(prompt, add_special_tokens=False)]
+    else:
+        ids = prompt_ids(tokenizer, prompt)
+    return ids + tokenizer.encode(row["completion"], add_special_tokens=False), len(ids)
+
+
 def prompt_record(tokenizer: PreTrainedTokenizerBase, rows: list[TokenRow]) -> dict[str, Any]:
     """Return a record of the golden prompt's and the rows' tokens: equal records mean equal prompts.
 

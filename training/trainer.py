@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import trl.trainer.utils
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, ProgressCallback
 
 from core.errors import StageError
@@ -67,6 +68,20 @@ def common_arguments(recipe: Recipe, section: TrainSection | DpoSection, folder:
         "report_to": "none",
         "disable_tqdm": False,  # by default it follows the verbosity of transformers' log
     }
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Read a JSONL file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def score_learned_tokens_only() -> None:
+    """Let TRL's fused head compute only what is learned on a CPU too, as it does on a GPU.
+
+    Over all of a long prompt, a large vocabulary takes as long as the rest of the model. TRL asks this function
+    only there, about tile shapes that would change; a CPU compiles none.
+    """
+    trl.trainer.utils._use_triton = lambda _device: True
 
 
 def optimizer_steps(section: TrainSection | DpoSection, rows: int) -> int:

@@ -2,7 +2,8 @@
 
 In: a scrape of now, and those of an hour ago. Out: a `Fault` for each alert and what it concerns. The thresholds are
 the alerts', and a test compares both. Alerts wait before they call somebody; a page need not, where the value is clear.
-GatewayDown, NoLeader, RouterDown, ServerOut, ModelQueue and KvCacheFull are not here: the gateway cannot see them.
+GatewayDown, NoLeader, RouterDown, ServerOut, ModelQueue and KvCacheFull are not here: the gateway cannot see
+them.
 """
 
 from collections.abc import Callable, Iterator

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 from tests.support.kormo_like import BOS, write_tokenizer
 from tests.support.tiny import tiny_llama, write_kormo
 from tests.support.training import prepared
-from training import sft
+from training import packing, sft
 from training.stages import run_sft
 from training.tokenization import load_tokenizer, row_ids
 from training.trainer import out_of_memory_advice
@@ -87,6 +87,48 @@ def test_a_cut_row_is_rejected_not_trained(monkeypatch: pytest.MonkeyPatch, tmp_
     recipe = prepared(monkeypatch, tmp_path, "train.max_length=64")
     with pytest.raises(StageError, match="max_length"):
         run_sft(recipe)
+
+
+PACKED = ("train.pack=300", "data.rows_per_scene=4", "data.lessons.bare=40", "data.lessons.beginnings=10")
+
+
+def test_packed_rows_are_learned_after_their_lessons(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = prepared(monkeypatch, tmp_path, *PACKED, "data.rows=80", "train.epochs=4", "train.learning_rate=3e-3")
+    manifest = run_sft(recipe)[0]
+    results = manifest.results
+    assert results["validation_loss"] < results["validation_loss_before"] / 2
+    assert (results["rows"], results["lessons"]) == (80, 50)
+    assert results["steps"] < 4 * (80 + 50) / 3, "several rows in a sequence"
+
+
+def test_a_packed_row_that_reads_another_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = prepared(monkeypatch, tmp_path, *PACKED)
+    right = packing.collate
+
+    def causal(*given: Any, **options: Any) -> Any:
+        batch = right(*given, **options)
+        return batch | {"attention_mask": torch.ones_like(batch["attention_mask"]).tril()}
+
+    monkeypatch.setattr(sft, "collate", causal)
+    with pytest.raises(StageError, match=r"differ from|not at their places"):
+        run_sft(recipe)
+
+
+def test_lessons_without_packing_are_rejected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = prepared(monkeypatch, tmp_path, "data.lessons.bare=10")
+    with pytest.raises(StageError, match=r"Lessons .* in order.\n.*train\.pack"):
+        run_sft(recipe)
+
+
+def test_the_head_computes_learned_tokens_only_with_the_same_loss(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recipe = prepared(monkeypatch, tmp_path)
+    fast = run_sft(recipe)[0].results
+    monkeypatch.setattr(sft, "score_learned_tokens_only", lambda: None)
+    monkeypatch.setattr("trl.trainer.utils._use_triton", lambda _device: False)
+    slow = run_sft(recipe, force=True)[0].results
+    assert fast["validation_loss"] == pytest.approx(slow["validation_loss"], abs=2e-4)
 
 
 def test_qlora_learns_on_four_bits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

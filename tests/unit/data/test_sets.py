@@ -1,5 +1,6 @@
 """The training sets: counts, splits without leaks, variety, reproducibility, and the built artefact."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -52,6 +53,16 @@ def test_rows_are_counted_distinct_and_right(sets: dict[str, Sets], name: str, t
 def test_a_duplicate_wording_is_composed_again() -> None:
     rows = diverse(6000, 11)["train"]
     assert len(set(rows)) == len(rows) == 6000
+
+
+def test_rows_of_one_scene_are_neighbours_and_readings_and_held_out_rows_stay() -> None:
+    alone, together = diverse(400, 11), diverse(400, 11, 4)
+    scenes = [row.scene for row in together["train"]]
+    same = sum(one == other for one, other in itertools.pairwise(scenes))
+    assert 0.65 < same / len(scenes) < 0.85, "three of four neighbours, and chance"
+    assert Counter(row.reading for row in together["train"]) == Counter(row.reading for row in alone["train"])
+    assert pairs(together["test"]) == pairs(alone["test"])
+    assert len(set(together["train"])) == 400
 
 
 def test_handwritten_rows_repeat_no_pair_or_message(sets: dict[str, Sets]) -> None:
@@ -151,7 +162,7 @@ def test_the_data_artefact_is_built_once(name: str, tmp_path: Path, monkeypatch:
     manifest, built = build_data(recipe)
     folder = tmp_path / "runs/trial/data"
     assert built
-    assert manifest.results == {"rows": 98, "train": 60, "validation": 15, "test": 23}
+    assert manifest.results == {"rows": 98, "lessons": 0, "train": 60, "validation": 15, "test": 23}
     assert verify(folder, full=True) == manifest
     for split, rows in training_sets(name, 60, recipe.seed).items():
         lines = (folder / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()

@@ -38,6 +38,7 @@ TRAIN = TrainSection(
     scheduler="cosine",
     warmup_ratio=0.25,
     max_length=123,
+    pack=640,
     load_in_4bit=True,
     gradient_checkpointing=True,
     checkpoints=6,
@@ -96,6 +97,10 @@ ARGUMENTS: dict[str, tuple[Callable[[Arrived], object], object]] = {
     "train.scheduler": (lambda found: found.sft.lr_scheduler_type.value, "cosine"),
     "train.warmup_ratio": (lambda found: found.sft.warmup_steps, 15),  # of 60
     "train.max_length": (lambda found: found.sft.max_length, 123),
+    "train.pack": (
+        lambda found: (found.sft.train_sampling_strategy, found.sft.remove_unused_columns),
+        ("sequential", False),
+    ),
     "train.gradient_checkpointing": (
         lambda found: (found.sft.gradient_checkpointing, found.dpo.gradient_checkpointing),
         (True, True),

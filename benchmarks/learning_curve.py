@@ -1,0 +1,148 @@
+"""When are the numbers right? A curve over rows and minutes while the adapter stage trains.
+
+Usage: python -m benchmarks.learning_curve --recipe recipes/smollm2-135m.yaml [--set KEY=VALUE] [--points 20]
+In: a recipe. Out: runs/<recipe>/curve/ with curve.json, curve.png and the adapter. Not run by `make test`.
+
+Measured on the 38 held-out readings and on 62 that are trained on: does the model put the right number where the answer
+to a bare question, and the beginning of a message, has one? The text before the number is given.
+"""
+
+import json
+import random
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from transformers import TrainerCallback
+
+from core.reading import Reading, usual_grid
+from data.build import build_data
+from data.lessons import bare_lesson, beginning_lesson
+from data.sets import held_out_readings
+from pipeline.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, run_app
+from pipeline.recipe import Recipe, load_recipe
+from training.packing import collate, pack
+from training.sft import train_sft
+from training.stages import run_import
+from training.tokenization import lesson_ids, load_tokenizer
+
+SEEN = 62  # readings of the training set
+SIZE = 640  # tokens of a sequence
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measurement."""
+
+    step: int
+    rows: int  # learned so far, lessons included
+    minutes: float  # of training, measurements left out
+    right: dict[str, float]  # share of right numbers
+
+
+class Watch(TrainerCallback):
+    """Measure the share of right numbers at so many points of a training."""
+
+    def __init__(self, recipe: Recipe, points: int) -> None:
+        self.points: list[Point] = []
+        self._wanted = points
+        self._tokenizer = load_tokenizer(recipe.folder / "base")
+        held_out = held_out_readings()
+        seen = random.Random(0).sample([one for one in usual_grid() if one not in held_out], SEEN)
+        self._readings = {"held out": sorted(held_out, key=str), "trained": sorted(seen, key=str)}
+        self._started, self._measuring = 0.0, 0.0
+        self._rows: list[int] = []
+
+    def on_train_begin(self, args: Any, state: Any, _control: Any, **given: Any) -> None:
+        """Start the clock; learn how many rows each sequence has."""
+        branches = given["train_dataloader"].dataset["branches"]
+        self._rows = [len(rows) for rows in branches]
+        self._started = time.monotonic()
+        self._measure(state, args, given["model"])
+
+    def on_step_end(self, args: Any, state: Any, _control: Any, **given: Any) -> None:
+        """Measure, if it is time."""
+        every = max(1, state.max_steps // self._wanted)
+        if state.global_step % every == 0 or state.global_step == state.max_steps:
+            self._measure(state, args, given["model"])
+
+    def _measure(self, state: Any, args: Any, model: Any) -> None:
+        begin = time.monotonic()
+        minutes = (begin - self._started - self._measuring) / 60
+        per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps
+        model.eval()
+        right = {
+            f"{kind}, {name}": self._share(model, readings, kind)
+            for name, readings in self._readings.items()
+            for kind in ("bare", "message")
+        }
+        model.train()
+        self.points.append(Point(state.global_step, sum(self._rows[: state.global_step * per_step]), minutes, right))
+        console.print(f"  {minutes:.1f} min, {self.points[-1].rows} rows: {right}")
+        self._measuring += time.monotonic() - begin
+
+    def _share(self, model: Any, readings: list[Reading], kind: str) -> float:
+        wordings = random.Random(0)
+        made = [
+            bare_lesson(one) if kind == "bare" else beginning_lesson(one, wordings) for one in readings if one.change
+        ]
+        rows = [lesson_ids(self._tokenizer, lesson.as_conversation()) for lesson in made]
+        found = [right for sequence in pack(rows, SIZE) for right in self._numbers(model, asdict(sequence))]
+        return sum(found) / len(found)
+
+    @torch.no_grad()
+    def _numbers(self, model: Any, sequence: dict[str, Any]) -> list[bool]:
+        """Return for each row whether its number is the model's first choice, the end of the number included."""
+        batch = collate([sequence], self._tokenizer.pad_token_id)
+        labels = batch.pop("labels")[0]
+        chosen = torch.cat([labels[:1], model(**batch).logits[0, :-1].argmax(-1)])
+        ends = torch.tensor([length - shared for shared, length in sequence["branches"]]).cumsum(0).tolist()
+        starts = [0, *ends[:-1]]
+        return [self._right(labels[a:b].tolist(), chosen[a:b].tolist()) for a, b in zip(starts, ends, strict=True)]
+
+    def _right(self, labels: list[int], chosen: list[int]) -> bool:
+        digits = [
+            place for place, token in enumerate(labels) if token >= 0 and self._tokenizer.decode([token]).isdigit()
+        ]
+        places = range(digits[0], digits[-1] + 2)
+        return all(labels[place] == chosen[place] for place in places)
+
+
+def main(
+    recipe: RecipeOption = DEFAULT_RECIPE,
+    overrides: SetOption = None,
+    points: Annotated[int, typer.Option(min=1, help="Measurements.")] = 20,
+) -> None:
+    """Train and draw."""
+    settings = load_recipe(recipe, overrides or ())
+    build_data(settings)
+    run_import(settings)
+    folder = settings.folder / "curve"
+    folder.mkdir(exist_ok=True)
+    watch = Watch(settings, points)
+    results = train_sft(settings, folder, watch)
+    (folder / "curve.json").write_text(json.dumps([asdict(point) for point in watch.points], indent=1))
+    draw(watch.points, folder / "curve.png", settings.name)
+    console.print(results)
+
+
+def draw(points: list[Point], path: Path, title: str) -> None:
+    """Draw the share of right numbers over minutes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    minutes = [point.minutes for point in points]
+    for name in points[0].right:
+        axes.plot(minutes, [100 * point.right[name] for point in points], label=name, linewidth=1.2)
+    axes.set(xlabel="minutes of training", ylabel="right numbers, %", title=title, ylim=(0, 100))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    run_app(lambda: typer.run(main))

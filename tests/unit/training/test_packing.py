@@ -1,0 +1,86 @@
+"""Packing: a row in a sequence reads, sees and learns what it does alone."""
+
+import random
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from tests.support.tiny import tiny_llama
+from training.packing import IGNORED, Sequence, collate, pack, shared_tokens
+from training.sft import rows_of_batch
+from training.tokenization import TokenRow
+
+PAD = 0
+SIZE = 60
+
+
+def some_rows(count: int = 30) -> list[TokenRow]:
+    """Return rows whose prompts begin alike in several ways, also with one another's whole prompt."""
+    rng = random.Random(1)
+    beginnings = [[rng.randrange(1, 150) for _ in range(length)] for length in (1, 6, 12)]
+    rows = []
+    for _ in range(count):
+        prompt = rng.choice(beginnings) + [rng.randrange(1, 5) for _ in range(rng.randrange(3))]
+        rows.append((prompt + [rng.randrange(1, 150) for _ in range(rng.randrange(1, 9))], len(prompt)))
+    return [*rows, rows[-1]]
+
+
+def batch_of(sequences: list[Sequence]) -> dict[str, torch.Tensor]:
+    return collate([asdict(sequence) for sequence in sequences], PAD)
+
+
+def gradients(model: Any) -> list[torch.Tensor]:
+    found = [parameter.grad.clone() for parameter in model.parameters()]
+    model.zero_grad()
+    return found
+
+
+def loss_of(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    labels = batch["labels"]
+    logits = model(**{key: value for key, value in batch.items() if key != "labels"}).logits
+    return cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
+
+
+def test_packed_rows_have_the_loss_and_the_gradients_of_the_rows_alone() -> None:
+    model, rows = tiny_llama(150).float(), some_rows()
+    alone = sum(
+        loss_of(
+            model,
+            {"input_ids": torch.tensor([ids]), "labels": torch.tensor([[IGNORED] * prompt + ids[prompt:]])},
+        )
+        for ids, prompt in rows
+    )
+    assert isinstance(alone, torch.Tensor)
+    alone.backward()
+    wanted = gradients(model)
+    sequences = list(pack(rows, SIZE))
+    assert len(sequences) > 2
+    packed = loss_of(model, batch_of(sequences))  # with padding
+    packed.backward()
+    assert packed.item() == pytest.approx(alone.item(), rel=1e-5)
+    for one, other in zip(gradients(model), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def test_packing_keeps_every_row_in_order_within_the_size() -> None:
+    rows = some_rows()
+    sequences = list(pack(rows, SIZE))
+    found = [row for sequence in sequences for row in rows_of_batch(batch_of([sequence]))]
+    assert found == [(ids, ids[prompt:]) for ids, prompt in rows]
+    assert max(len(sequence.input_ids) for sequence in sequences) <= SIZE
+    assert sum(len(sequence.input_ids) for sequence in sequences) < 0.9 * sum(len(ids) for ids, _ in rows)
+
+
+def test_a_row_longer_than_a_sequence_has_one_of_its_own() -> None:
+    long = ([*range(1, 100)], 50)
+    assert [len(sequence.branches) for sequence in pack([long, long, ([1, 2], 1)], 64)] == [1, 1, 1]
+
+
+def test_the_last_token_of_a_prompt_is_never_shared() -> None:
+    prompt = [7, 8, 9]
+    assert shared_tokens(([*prompt, 1], 3), ([*prompt, 1], 3)) == 2
+    assert shared_tokens(([7, 8, 1], 2), ([7, 8, 9, 1], 3)) == 1
+    assert shared_tokens(([1, 2], 1), ([1, 3], 1)) == 0
