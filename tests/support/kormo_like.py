@@ -61,16 +61,18 @@ def write_tokenizer(nano: Path, folder: Path) -> None:
     """Write the tokenizer: nano's pieces, KORMo's special tokens at their ids, a BOS before every plain text."""
     content = json.loads((nano / "tokenizer.json").read_text())
     vocabulary = content["model"]["vocab"]
+    names = [token for token in content["added_tokens"] if not token["special"]]  # nano's tokens for what parks have
     for token in content["added_tokens"]:
         vocabulary.pop(token["content"], None)
     special = SPECIAL | {"<think>": THINK, "</think>": END_THINK}
+    vocabulary |= {token["content"]: token["id"] for token in names}  # or they get new ids
     unused = set(range(BOS + 13)) - set(vocabulary.values()) - set(special.values())
     vocabulary |= special | {f"<unused {number}>": number for number in unused}  # no gaps, as in KORMo's
     content["added_tokens"] = [
         {"id": number, "content": text, "special": text in SPECIAL, "normalized": False}
         | dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
         for text, number in special.items()
-    ]
+    ] + names
     content["post_processor"] = {
         "type": "TemplateProcessing",
         "single": [{"SpecialToken": {"id": "<|BOS|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
