@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from benchmarks.scripted_server import GOOD, Reply, eventually, right_answer, saying, scripted
+from core.prompt import prompt_name
 from gateway.keys import KeyScope, new_key
 from tests.service.test_gateway import TEN_TWENTY, generate, problem
 from tests.service.test_sensors import PATIENCE, course, payload
@@ -18,7 +19,7 @@ from tests.service.test_signs import settings as sign_settings
 from tests.support.gateway_server import running_gateway
 from tests.support.sign import simulated_sign
 
-MODELS = json.dumps({"data": [{"id": "signboard", "root": "/srv/signboard/runs/nano/awq"}]})
+MODELS = json.dumps({"data": [{"id": prompt_name(), "root": "/srv/signboard/runs/nano/awq"}]})
 JSON = {"content-type": "application/json"}
 ACTIONS = (
     "/admin/boards/main/blank",
