@@ -30,6 +30,12 @@ Day = Annotated[DateOnly, BeforeValidator(_only_a_date)]
 MAIN = "main"
 
 
+class NothingIn(BaseModel):
+    """An empty object: a browser lets another site's page send JSON only if the gateway allows that site."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
 class ReadingIn(BaseModel):
     """Two temperatures in °C, and the board that shows the message."""
 

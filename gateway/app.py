@@ -24,7 +24,7 @@ from gateway.admin.overview import Overview
 from gateway.admin.park_files import ParkFiles
 from gateway.admin.routes import add_admin_routes
 from gateway.admin.watch import Parts, Watch
-from gateway.api import BatchIn, BatchOut, BoardId, HealthOut, MessageOut, ParkOut, ReadingIn
+from gateway.api import BatchIn, BatchOut, BoardId, HealthOut, MessageOut, NothingIn, ParkOut, ReadingIn
 from gateway.boards import Boards, BoardView, NotShown, TooManyBoards, boot_of_machine
 from gateway.follow import Follower
 from gateway.keys import Key, Keyring, KeyScope, KeyUses
@@ -279,8 +279,8 @@ def _add_boards(app: FastAPI, boards: Boards) -> None:
             raise ProblemError("not_found", "This board never showed a message.")
         return view
 
-    @app.delete("/boards/{board}", dependencies=API, status_code=204)
-    async def forget(board: BoardId, request: Request) -> None:
+    @app.post("/boards/{board}/forget", dependencies=API, status_code=204)
+    async def forget(board: BoardId, _wish: NothingIn, request: Request) -> None:
         """Blank a board and forget it with its history, such as one that is not used any more."""
         if not boards.forget(board, request.state.key.name):
             raise ProblemError("not_found", "This board never showed a message.")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.admin.audit import audit
 from gateway.admin.overview import Overview, OverviewOut
-from gateway.api import BoardId
+from gateway.api import BoardId, NothingIn
 from gateway.audit import What
 from gateway.boards import Boards, BoardView
 from gateway.follow import Follower
@@ -35,12 +35,6 @@ class BlankIn(BaseModel):
     model_config = ConfigDict(extra="forbid")  # a field that is ignored is a wish misunderstood
 
     minutes: int = Field(default=60, ge=1, le=DAY_MINUTES, strict=True)
-
-
-class NothingIn(BaseModel):
-    """An empty object: a browser lets another site's page send JSON only if the gateway allows that site."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 def _admin(request: Request) -> Key:

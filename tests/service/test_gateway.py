@@ -268,9 +268,9 @@ def test_identical_readings_of_a_board_share_one_request(monkeypatch: pytest.Mon
     released, joined = threading.Event(), []
     ticket = Boards.ticket
 
-    def counted(boards: Boards, board: str, park: Park) -> Ticket:
+    def counted(boards: Boards, board: str, *more: Any) -> Ticket:
         joined.append(board)
-        return ticket(boards, board, park)
+        return ticket(boards, board, *more)
 
     monkeypatch.setattr(Boards, "ticket", counted)
     with (

@@ -257,7 +257,11 @@ def test_it_comes_back_after_the_gateway_and_shows_nothing_old(page: Page) -> No
     with kiosk(page, port=port):
         pass
     state(page, "lost")
-    with scripted(right_answer) as model, running_gateway(model.url, port=port) as client:
+    with scripted(right_answer) as model, running_gateway(model.url, port=port):
+        state(page, "shown")  # the gateway kept its message
+        page.wait_for_function(SHOWN)
+    state(page, "lost")
+    with scripted(right_answer) as model, running_gateway(model.url, port=port, max_age=2) as client:
         state(page, "blank")
         assert page.evaluate(BLANK)
         show(client)

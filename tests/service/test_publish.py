@@ -154,6 +154,9 @@ def test_a_new_gateway_blanks_what_an_earlier_one_left(tmp_path: Path) -> None:
             assert player.shows(text)
         assert player.status(b"offline")
         with running_gateway(model.url, port=port, **settings(broker)):
+            assert player.status(b"online")
+            assert player.shows(text), "it kept its message"
+        with running_gateway(model.url, port=port, **settings(broker) | {"max_age": 0.1}):
             assert player.shows(None)
 
 

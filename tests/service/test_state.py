@@ -67,7 +67,7 @@ def test_after_kill_9_boards_and_history_are_as_before(url: str, tmp_path: Path)
                         assert view["message"] == before[board]["message"]
                         assert view["blank_at"] == before[board]["blank_at"]
                     assert [one["today_temp"] for one in client.get("/boards/lake/history").json()] == [21, 20]
-                    assert client.delete("/boards/hill").status_code == 204
+                    assert client.post("/boards/hill/forget", json={}).status_code == 204
                     assert client.get("/boards/hill").status_code == 404
                 for reading, board in ((20, "lake"), (21, "lake"), (15, "hill")):
                     if not before:

@@ -86,7 +86,7 @@ def test_what_one_shows_the_others_watchers_see_at_once(
             assert eventually(lambda reading=reading: seen[-1] == reading, 5)  # type: ignore[misc]
         watcher.join()
         assert len(other.get("/boards/lake/history").json()) == 2
-        assert one.delete("/boards/lake").status_code == 204
+        assert one.post("/boards/lake/forget", json={}).status_code == 204
         assert eventually(lambda: other.get("/boards/lake").status_code == 404, 5)
 
 
