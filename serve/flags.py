@@ -18,6 +18,7 @@ ENTRY = "serve.vllm_entry"
 PROPOSER = "serve.drafting.TableProposer"
 # With vLLM's CPU default of 128 a short prompt never fills a block, so the prefix cache never finds it.
 CPU_BLOCK = 32
+UNCOUNTED = "--disable-log-stats"
 DRAIN_SECONDS = 12  # for running requests, when vLLM stops: the gateway's deadline, and a margin
 
 
@@ -48,7 +49,7 @@ def vllm_flags(recipe: Recipe, checkpoint: Path, context: int, host: str, port: 
     flags += ["--enforce-eager"] if serve.enforce_eager or (cpu and not can_compile()) else []
     # Statistics cost a tenth of a small model's step on a CPU (docs/LOG.md), and the gateway has its own.
     cache = kv_cache(recipe, checkpoint, context) if cpu else 0  # else vLLM takes most of the memory
-    on_cpus = [f"--block-size={CPU_BLOCK}", f"--kv-cache-memory-bytes={cache}", "--disable-log-stats"]
+    on_cpus = [f"--block-size={CPU_BLOCK}", f"--kv-cache-memory-bytes={cache}", UNCOUNTED]
     return flags + (on_cpus if cpu else [f"--gpu-memory-utilization={serve.gpu_memory_utilization}"])
 
 
@@ -63,7 +64,7 @@ def drafting_flags(recipe: Recipe) -> list[str]:
 
 def traces_flags(endpoint: str) -> list[str]:
     """Return the flags that let vLLM send a span for each request, beneath its caller's, to an OTLP collector."""
-    return [f"--otlp-traces-endpoint={endpoint}"] if endpoint else []
+    return [f"--otlp-traces-endpoint={endpoint}"]
 
 
 def eight_bit_flags(*, cpu: bool) -> list[str]:

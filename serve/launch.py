@@ -16,6 +16,7 @@ from pipeline.recipe import Recipe
 from pipeline.signature import check_signature
 from pipeline.verdict import check_verdict
 from serve.flags import (
+    UNCOUNTED,
     drafting_flags,
     eight_bit_flags,
     fingerprint_flags,
@@ -92,7 +93,8 @@ def prepare(
     if cpu:
         check_memory(recipe, checkpoint, context, servers=settings.servers)
     flags = vllm_flags(recipe, checkpoint, context, settings.host, settings.port, cpu=cpu) + extra
-    flags += traces_flags(settings.traces)
+    if settings.traces:  # vLLM's spans are made of its statistics
+        flags = [flag for flag in flags if flag != UNCOUNTED] + traces_flags(settings.traces)
     prompt = None if variant in UNMERGED else trained_prompt(checkpoint / PROMPT_FILE)
     flags += name_flags(recipe, prompt) if prompt else []
     if recipe.serve.drafting:
