@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
 
 from database.faults import DatabaseError, guarded
 from database.schema import migrate
@@ -99,6 +99,8 @@ class Database:
             connection = self.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             try:
                 yield connection
+            except self.engine.dialect.loaded_dbapi.Error as error:  # what was asked of the driver itself
+                raise OperationalError(None, None, error) from error
             finally:
                 connection.invalidate()  # closed, not kept for others: it holds a lock or listens
                 connection.close()

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
+from core.errors import SignboardError
 from database.database import Database
 from database.leadership import Leadership
 from gateway.log import LOG
@@ -54,7 +55,10 @@ async def _follow(leader: Leadership, works: Sequence[Work], stack: AsyncExitSta
             await stack.aclose()
             if leads:
                 await _begin(stack, works)
-        except Exception:  # a database that is away again: the next look tries once more
+        except SignboardError as error:
+            LOG.warning("the leader's work could not begin or end", extra={"why": error.what})
+            leads = None  # the next look tries once more
+        except Exception:  # a fault of ours must not end the following
             LOG.exception("the leader's work could not begin or end")
             leads = None
 

@@ -301,15 +301,17 @@ class Signs:
     async def follow(self) -> None:
         """While another gateway drives the signs, read what it stored; for ever."""
         while True:
-            try:
-                if not self.drives:
-                    await self._load(drivers(self._signs), State.STANDBY)
-            except SignboardError as error:
-                LOG.warning("what signs confirmed could not be read", extra={"why": error.what})
+            if not self.drives:
+                await self._load(drivers(self._signs), State.STANDBY)
             await asyncio.sleep(STANDBY_SECONDS)
 
     async def _load(self, made: dict[str, Driver], state: State = State.STARTING) -> None:
-        times, now = await asyncio.to_thread(self._kept.deliveries.load), datetime.now(UTC)
+        times: dict[str, Times] = {}
+        try:
+            times = await asyncio.to_thread(self._kept.deliveries.load)
+        except SignboardError as error:  # a sign is driven whether its past is known or not
+            LOG.warning("what signs confirmed could not be read", extra={"why": error.what})
+        now = datetime.now(UTC)
         if self.drives:  # meanwhile
             return
         self.keepers = {

@@ -30,7 +30,7 @@ def running_gateway(model_url: str, port: int | None = None, **settings: Any) ->
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        assert eventually(lambda: server.started)
+        assert eventually(lambda: server.started, 120)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
             yield client
     finally:
