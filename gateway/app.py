@@ -284,6 +284,8 @@ def _add_boards(app: FastAPI, boards: Boards) -> None:
         """Blank a board and forget it with its history, such as one that is not used any more."""
         if not boards.forget(board, request.state.key.name):
             raise ProblemError("not_found", "This board never showed a message.")
+        kept: State = request.app.state.kept
+        await kept.keeper.settled()  # or a crash would bring it back
 
     @app.get("/boards/{board}/history", dependencies=API)
     async def history(board: BoardId) -> list[Shown]:

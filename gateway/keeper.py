@@ -65,6 +65,11 @@ class Keeper:
         """Forget a board, after what was put before."""
         self._add(Drop(board, who))
 
+    async def settled(self) -> None:
+        """Wait until what waits now is in the database; not if it is down."""
+        if self._jobs and not self.fault:
+            await asyncio.wait([job.done for job in self._jobs], timeout=PUT_SECONDS)
+
     async def run(self) -> None:
         """Write for ever."""
         while True:
