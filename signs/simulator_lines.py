@@ -5,6 +5,7 @@ In: what arrives at a port. Out: answers, none, late ones, halves.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -214,15 +215,18 @@ async def serve_until_stopped(
     Raises:
         ServiceError: the address is taken.
     """
-    try:
-        if kind == "udp":
-            say(f"listening at {await UdpSimulator(controllers).start(host, port)}; Ctrl-C stops it")
-        else:
-            tcp = await TcpSimulator(controllers, host, port).__aenter__()
-            say(f"listening at {tcp.url}; Ctrl-C stops it")
-    except OSError as error:
-        raise ServiceError(f"{host}:{port} cannot be used: {error}.", "Choose another --url.") from error
-    while True:
-        await asyncio.sleep(1)
-        for controller in controllers:
-            controller.changed(controller.text)
+    async with AsyncExitStack() as stack:  # a connection that comes at the end must not outlive the loop
+        try:
+            if kind == "udp":
+                line = UdpSimulator(controllers)
+                url = await line.start(host, port)
+                stack.callback(line.stop)
+            else:
+                url = (await stack.enter_async_context(TcpSimulator(controllers, host, port))).url
+        except OSError as error:
+            raise ServiceError(f"{host}:{port} cannot be used: {error}.", "Choose another --url.") from error
+        say(f"listening at {url}; Ctrl-C stops it")
+        while True:
+            await asyncio.sleep(1)
+            for controller in controllers:
+                controller.changed(controller.text)
