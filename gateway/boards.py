@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from clients import SignMessage
 from core.park import Park, season_of
 from core.sign import Sign
+from gateway.blanking import Blanking
 from gateway.placed import CLOCKS_DIFFER, Placed, Shown
 from gateway.settings import HISTORY
 from sensors.days import NoReading
@@ -118,8 +119,7 @@ class Board:
     blank_at: datetime | None = None
     stale_at: float = 0.0  # monotonic seconds
     no_reading: NoReading | None = None
-    blanked_until: datetime | None = None  # for people
-    blanked_to: float = 0.0  # the same in monotonic seconds, which count
+    blanking: Blanking = field(default_factory=Blanking)
     history: deque[Shown] = field(default_factory=lambda: deque(maxlen=HISTORY))
 
 
@@ -198,7 +198,7 @@ class Boards:
             return NotShown.NO_ROOM
         if not placed.beats(state.placed, self._now()):
             return NotShown.OLDER
-        if self._is_blanked(state):
+        if self._blanked_until(state):
             return NotShown.BLANKED
         state.writing += 1
         try:
@@ -262,15 +262,14 @@ class Boards:
         if state.lit:
             self._correct(state, self._now())  # or a restart, or another gateway, would show it again
         state.lit, state.blank_at = False, None
-        state.blanked_until = self._now() + timedelta(seconds=seconds)
-        state.blanked_to = self._monotonic() + seconds
+        until = state.blanking.begin(seconds, self._now(), self._monotonic())
         self._tell(state)
-        return state.blanked_until
+        return until
 
     def unblank(self, board: str) -> None:
         """Let a board show the next message again."""
-        if (state := self._boards.get(board)) and state.blanked_until:
-            state.blanked_until = None
+        if (state := self._boards.get(board)) and state.blanking.ends:
+            state.blanking.end()
             self._tell(state)
 
     def names(self) -> list[str]:
@@ -297,7 +296,7 @@ class Boards:
         Limits that a clock's step changed are kept.
         """
         for state in self._boards.values():
-            if state.blanked_until and not self._is_blanked(state):
+            if state.blanking.ends and not self._blanked_until(state):
                 self.unblank(state.id)
             if state.lit and self._seconds_left(state) <= 0:
                 state.lit = False
@@ -378,7 +377,7 @@ class Boards:
             left = state.blank_at - max(now, placed.shown.written_at)
             state.shown_at, state.stale_at = at - age, at + left.total_seconds()
         in_time = not placed.is_from_future(now) and self._left(state.blank_at, state) > 0
-        state.lit = in_time and not self._is_blanked(state)
+        state.lit = in_time and not self._blanked_until(state)
 
     def _view(self, state: Board) -> BoardView:
         left = self._seconds_left(state)
@@ -397,11 +396,11 @@ class Boards:
             ai_mark=self._ai_mark,
             timezone=placed.timezone if placed else None,
             no_reading=state.no_reading,
-            blanked_until=state.blanked_until if self._is_blanked(state) else None,
+            blanked_until=self._blanked_until(state),
         )
 
-    def _is_blanked(self, state: Board) -> bool:
-        return state.blanked_until is not None and self._monotonic() < state.blanked_to
+    def _blanked_until(self, state: Board) -> datetime | None:
+        return state.blanking.until(self._monotonic())
 
     def _blank_at(self, state: Board) -> datetime | None:
         """Return when a board goes blank, as the wall clock shows it now: it may have been set back."""
@@ -444,7 +443,7 @@ class Boards:
 
     def _find_blank(self) -> str | None:
         blank = (state for state in self._boards.values() if not state.lit and not state.writing)
-        return next((state.id for state in blank if not self._is_blanked(state)), None)
+        return next((state.id for state in blank if not self._blanked_until(state)), None)
 
 
 def boot_of_machine() -> str:

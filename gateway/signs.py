@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from core.errors import SignboardError
 from gateway.audit import Entry, What
+from gateway.blanking import Blanking
 from gateway.boards import Boards
 from gateway.deliveries import DeliveryKeeper, Times
 from gateway.log import LOG
@@ -113,8 +114,7 @@ class SignKeeper:
         self._failures = 0  # in a row
         self._laid_out: tuple[str, list[Page]] = ("", [])
         self._turn, self._turn_at = 0, 0.0  # the page, and when the next one comes
-        self._blanked_until: datetime | None = None  # for people
-        self._blanked_to = 0.0  # the same in monotonic seconds, which count
+        self._blanking = Blanking()
 
     @property
     def times(self) -> Times:
@@ -141,18 +141,17 @@ class SignKeeper:
     @property
     def blanked_until(self) -> datetime | None:
         """Until when an administrator keeps the sign blank, whatever its board shows; None: nobody does."""
-        return self._blanked_until if self._monotonic() < self._blanked_to else None
+        return self._blanking.until(self._monotonic())
 
     def blank_for(self, seconds: float) -> datetime:
         """Keep the sign blank for so long, and send that now; return until when."""
-        self._blanked_until = self._now() + timedelta(seconds=seconds)
-        self._blanked_to = self._monotonic() + seconds
+        until = self._blanking.begin(seconds, self._now(), self._monotonic())
         self._woken.set()
-        return self._blanked_until
+        return until
 
     def unblank(self) -> None:
         """Let the sign follow its board again."""
-        self._blanked_to = 0.0
+        self._blanking.end()
         self._woken.set()
 
     async def blank(self) -> bool:
@@ -186,7 +185,7 @@ class SignKeeper:
         hours = self.sign.hours
         if view is None or view.message is None or view.seconds_left is None:
             return Wanted()
-        if now < self._blanked_to:
+        if self._blanking.until(now):
             return Wanted()
         if hours and not hours.lit(self._now(), self.sign.timezone):
             return Wanted()
