@@ -27,7 +27,7 @@ from gateway.admin.watch import Parts, Watch
 from gateway.api import BatchIn, BatchOut, BoardId, HealthOut, MessageOut, NothingIn, ParkOut, ReadingIn
 from gateway.boards import Boards, BoardView, NotShown, TooManyBoards, boot_of_machine
 from gateway.follow import Follower
-from gateway.keys import Key, Keyring, KeyScope, KeyUses
+from gateway.keys import Key, Keyring, KeyScope
 from gateway.leading import Work, leadership, while_leading
 from gateway.log import LOG
 from gateway.metrics import Metrics
@@ -61,7 +61,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     """Return the gateway as an ASGI app."""
     if not settings.ai_mark:
         LOG.warning("no sign says that an AI writes its text: say so elsewhere, where the law asks for it")
-    metrics, traces, uses = Metrics(), Traces(settings.traces), KeyUses()
+    metrics, traces = Metrics(), Traces(settings.traces)
     rates, keyring = Rates(settings.rate_limit, gateways=settings.gateways), Keyring(settings.parsed_keys)
     parks = Parks(settings.parks, settings.park, settings.parsed_sign, settings.timezone)
     boards = Boards(
@@ -72,11 +72,11 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         version=__version__,
         summary="Two park temperatures in, one checked Korean message out.",
         lifespan=_lifespan(settings, parks, boards, keyring, metrics, traces),
-        middleware=_middleware(settings, metrics, rates, keyring, uses),
+        middleware=_middleware(settings, metrics, rates, keyring),
         redoc_url=None,
         responses=documented(*ALWAYS),
     )
-    app.state.rates, app.state.uses = rates, uses
+    app.state.rates = rates
     traces.follow(app)
     for kind in (SignboardError, ProblemError, TooManyBoards, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer_problem)
@@ -135,9 +135,7 @@ def _lifespan(
                 parts = Parts(metrics.registry, app.state.health, app.state.signs, station, follower)
                 watch = Watch(parts, ParkFiles(settings))
                 tasks.append(asyncio.create_task(watch.run()))
-                app.state.overview = Overview(
-                    settings, parks, boards, parts, watch, app.state.passthrough, keyring, app.state.uses
-                )
+                app.state.overview = Overview(settings, parks, boards, parts, watch, app.state.passthrough, keyring)
                 yield
                 await _cancel(tasks)  # before the database is closed
                 await app.state.writer.close()
@@ -159,10 +157,8 @@ def _works(
     return [publish, signs.driving, *([sensing.hearing] if sensing else [])]
 
 
-def _middleware(
-    settings: GatewaySettings, metrics: Metrics, rates: Rates, keyring: Keyring, uses: KeyUses
-) -> list[Middleware]:
-    stack = [Middleware(GatewayMiddleware, settings=settings, metrics=metrics, rates=rates, keyring=keyring, uses=uses)]
+def _middleware(settings: GatewaySettings, metrics: Metrics, rates: Rates, keyring: Keyring) -> list[Middleware]:
+    stack = [Middleware(GatewayMiddleware, settings=settings, metrics=metrics, rates=rates, keyring=keyring)]
     if settings.cors_origins:
         origins = settings.cors_origins.split()
         stack.insert(

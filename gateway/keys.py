@@ -36,23 +36,8 @@ class Key:
 OPEN = Key("anyone", frozenset(KeyScope), "")  # where no key is required
 
 
-class KeyUses:
-    """When each key was used last, since the gateway started."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, datetime] = {}
-
-    def note(self, key: Key) -> None:
-        """Remember that a key is used now."""
-        self._last[key.name] = datetime.now(UTC)
-
-    def last(self, name: str) -> datetime | None:
-        """Return when the key of a name was used last; None: not since the gateway started."""
-        return self._last.get(name)
-
-
 class Keyring:
-    """The keys that are valid now: those of the settings, and those of the database.
+    """The keys that are valid now, those of the settings and those of the database; and when each was used last.
 
     Args:
         fixed: the keys of the settings; they change only with a restart.
@@ -62,6 +47,7 @@ class Keyring:
         self._fixed = fixed
         self._stored: tuple[Key, ...] = ()
         self._had_stored = False
+        self._used: dict[str, datetime] = {}
 
     @property
     def required(self) -> bool:
@@ -81,6 +67,14 @@ class Keyring:
     def find(self, authorization: str) -> Key | None:
         """Return the valid key that an Authorization header carries."""
         return find_key(self.keys, authorization)
+
+    def note_use(self, key: Key) -> None:
+        """Remember that a key is used now."""
+        self._used[key.name] = datetime.now(UTC)
+
+    def last_use(self, key: Key) -> datetime | None:
+        """Return when a key was used last; None: not since the gateway started."""
+        return self._used.get(key.name)
 
 
 def new_key(name: str, scopes: list[KeyScope]) -> tuple[str, str]:

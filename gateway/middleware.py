@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.keys import OPEN, Key, Keyring, KeyScope, KeyUses
+from gateway.keys import OPEN, Key, Keyring, KeyScope
 from gateway.log import LOG
 from gateway.metrics import Metrics
 from gateway.problems import ProblemError
@@ -52,20 +52,13 @@ class GatewayMiddleware:
     """ASGI middleware: admits a request, or rejects it with a problem."""
 
     def __init__(
-        self,
-        app: ASGIApp,
-        settings: GatewaySettings,
-        metrics: Metrics,
-        rates: "Rates",
-        keyring: Keyring,
-        uses: KeyUses,
+        self, app: ASGIApp, settings: GatewaySettings, metrics: Metrics, rates: "Rates", keyring: Keyring
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._keyring = keyring
         self._body_limit = settings.body_limit
         self._rates = rates
-        self._uses = uses
         self._deadline = settings.deadline
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +80,7 @@ class GatewayMiddleware:
         try:
             key = self._key(scope["path"], headers)
             exchange.key = key.name
-            self._uses.note(key)
+            self._keyring.note_use(key)
             scope.setdefault("state", {})["key"] = key
             if not FREE.fullmatch(scope["path"]) and not _is_look(scope):
                 self._rates.hit(key)

@@ -22,7 +22,7 @@ from gateway.admin.runbook import InBoth, read_runbook
 from gateway.admin.watch import Known, Look, Parts, Watch
 from gateway.api import ParkOut
 from gateway.boards import Boards, BoardView
-from gateway.keys import Key, Keyring, KeyScope, KeyUses
+from gateway.keys import Key, Keyring, KeyScope
 from gateway.log import LOG
 from gateway.parks import Parks, today_in
 from gateway.passthrough import Passthrough
@@ -144,8 +144,7 @@ class Overview:
         parts: the running parts.
         watch: knows what is wrong.
         passthrough: asks vLLM what it serves.
-        keyring: the valid keys.
-        uses: when keys were used.
+        keyring: the valid keys, and when they were used.
     """
 
     def __init__(
@@ -157,7 +156,6 @@ class Overview:
         watch: Watch,
         passthrough: Passthrough,
         keyring: Keyring,
-        uses: KeyUses,
     ) -> None:
         self._settings = settings
         self._parks = parks
@@ -166,7 +164,6 @@ class Overview:
         self._watch = watch
         self._passthrough = passthrough
         self._keyring = keyring
-        self._uses = uses
         self._runbook = read_runbook()
         self._started_at = datetime.now(UTC)
         self._slow = Slow()
@@ -283,7 +280,7 @@ class Overview:
             name=key.name,
             scopes=sorted(key.scopes),
             hash_begins=key.digest[:DIGITS],
-            last_used=self._uses.last(key.name),
+            last_used=self._keyring.last_use(key),
         )
 
     async def _refresh(self, look: Look) -> None:
