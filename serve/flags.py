@@ -18,7 +18,6 @@ ENTRY = "serve.vllm_entry"
 PROPOSER = "serve.drafting.TableProposer"
 # With vLLM's CPU default of 128 a short prompt never fills a block, so the prefix cache never finds it.
 CPU_BLOCK = 32
-UNCOUNTED = "--disable-log-stats"
 DRAIN_SECONDS = 12  # for running requests, when vLLM stops: the gateway's deadline, and a margin
 
 
@@ -31,8 +30,13 @@ def on_cpu() -> bool:
     return True
 
 
-def vllm_flags(recipe: Recipe, checkpoint: Path, context: int, host: str, port: int, *, cpu: bool) -> list[str]:
-    """Return the flags that serve a checkpoint with a context of so many tokens."""
+def vllm_flags(
+    recipe: Recipe, checkpoint: Path, context: int, host: str, port: int, *, cpu: bool, traces: str = ""
+) -> list[str]:
+    """Return the flags that serve a checkpoint with a context of so many tokens.
+
+    `traces`: the OTLP collector that gets a span for each request, beneath its caller's; empty: none does.
+    """
     serve = recipe.serve
     flags = [
         f"--model={checkpoint}",
@@ -46,10 +50,13 @@ def vllm_flags(recipe: Recipe, checkpoint: Path, context: int, host: str, port: 
         "--uvicorn-log-level=warning",
         f"--shutdown-timeout={DRAIN_SECONDS}",  # after SIGTERM running requests finish, and new ones get 500
     ]
+    flags += [f"--otlp-traces-endpoint={traces}"] if traces else []
     flags += ["--enforce-eager"] if serve.enforce_eager or (cpu and not can_compile()) else []
-    # Statistics cost a tenth of a small model's step on a CPU (docs/LOG.md), and the gateway has its own.
+    # Statistics cost a tenth of a small model's step on a CPU (docs/LOG.md), and the gateway has its own; but vLLM's
+    # spans are made of them.
     cache = kv_cache(recipe, checkpoint, context) if cpu else 0  # else vLLM takes most of the memory
-    on_cpus = [f"--block-size={CPU_BLOCK}", f"--kv-cache-memory-bytes={cache}", UNCOUNTED]
+    on_cpus = [f"--block-size={CPU_BLOCK}", f"--kv-cache-memory-bytes={cache}"]
+    on_cpus += [] if traces else ["--disable-log-stats"]
     return flags + (on_cpus if cpu else [f"--gpu-memory-utilization={serve.gpu_memory_utilization}"])
 
 
@@ -60,11 +67,6 @@ def drafting_flags(recipe: Recipe) -> list[str]:
         f"--speculative-config={json.dumps(method)}",
         f"--additional-config={json.dumps({THRESHOLD: recipe.serve.draft_threshold})}",
     ]
-
-
-def traces_flags(endpoint: str) -> list[str]:
-    """Return the flags that let vLLM send a span for each request, beneath its caller's, to an OTLP collector."""
-    return [f"--otlp-traces-endpoint={endpoint}"]
 
 
 def eight_bit_flags(*, cpu: bool) -> list[str]:

@@ -16,7 +16,6 @@ from pipeline.recipe import Recipe
 from pipeline.signature import check_signature
 from pipeline.verdict import check_verdict
 from serve.flags import (
-    UNCOUNTED,
     drafting_flags,
     eight_bit_flags,
     fingerprint_flags,
@@ -25,7 +24,6 @@ from serve.flags import (
     lora_flags,
     name_flags,
     on_cpu,
-    traces_flags,
     trained_prompt,
     vllm_command,
     vllm_environment,
@@ -92,9 +90,8 @@ def prepare(
     context = context_length(checkpoint, _budget(recipe, variant, checkpoint), recipe.serve.max_model_len)
     if cpu:
         check_memory(recipe, checkpoint, context, servers=settings.servers)
-    flags = vllm_flags(recipe, checkpoint, context, settings.host, settings.port, cpu=cpu) + extra
-    if settings.traces:  # vLLM's spans are made of its statistics
-        flags = [flag for flag in flags if flag != UNCOUNTED] + traces_flags(settings.traces)
+    address = (settings.host, settings.port)
+    flags = vllm_flags(recipe, checkpoint, context, *address, cpu=cpu, traces=settings.traces) + extra
     prompt = None if variant in UNMERGED else trained_prompt(checkpoint / PROMPT_FILE)
     flags += name_flags(recipe, prompt) if prompt else []
     if recipe.serve.drafting:

@@ -177,6 +177,15 @@ def test_flags(cpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("defaults")
+def test_a_model_that_is_traced_is_counted_too() -> None:
+    given = flags.vllm_flags(
+        RECIPE, Path("runs/tiny/awq"), 512, "127.0.0.1", 8000, cpu=True, traces="http://c/v1/traces"
+    )
+    assert "--otlp-traces-endpoint=http://c/v1/traces" in given
+    assert "--disable-log-stats" not in given, "vLLM makes its spans of its statistics"
+
+
+@pytest.mark.usefixtures("defaults")
 @pytest.mark.parametrize("lacking", ["compiler", "headers"])
 def test_without_a_compiler_the_model_runs_uncompiled(
     lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
