@@ -138,15 +138,17 @@ class BoardStore:
         put = new.on_conflict_do_update(index_elements=[BOARDS.c.board], set_=_row(placed), where=is_younger)
         if connection.execute(put.returning(BOARDS.c.board)).first() is None:
             return _placed(connection.execute(select(BOARDS).where(BOARDS.c.board == placed.board)).one())
-        self._remember(connection, placed)
-        self._tell(connection, placed.board, placed.id)
+        is_new = self._remember(connection, placed)
+        # A message that gets other limits is read again by all, though they have one of this id.
+        self._tell(connection, placed.board, placed.id if is_new else "")
         return placed
 
-    def _remember(self, connection: Connection, placed: Placed) -> None:
+    def _remember(self, connection: Connection, placed: Placed) -> bool:
+        """Add a message to its board's history; return whether it is new there."""
         row = {"id": placed.id, "board": placed.board, "message": placed.shown.model_dump_json()}
         kept = self._database.insert(MESSAGES).values(row).on_conflict_do_nothing().returning(MESSAGES.c.number)
         if connection.execute(kept).first() is None:
-            return  # stored again, with other limits
+            return False
         ours = MESSAGES.c.board == placed.board
         last = select(MESSAGES.c.number).where(ours).order_by(MESSAGES.c.number.desc()).offset(HISTORY).limit(1)
         connection.execute(delete(MESSAGES).where(ours, MESSAGES.c.number <= last.scalar_subquery()))
@@ -154,6 +156,7 @@ class BoardStore:
             shown = placed.shown
             detail = f"{shown.yesterday_temp} → {shown.today_temp} °C"
             note(connection, Entry(shown.written_at, placed.who, What.READING_SHOWN, placed.board, detail))
+        return True
 
     def _drop(self, connection: Connection, drop: Drop) -> None:
         for table in (BOARDS, MESSAGES):
