@@ -5,20 +5,18 @@ cut, after IDLE_SECONDS, because the holder asks for the end of a session that i
 nothing for HELD_SECONDS, which is less, counts itself out: there are never two, as long as both count seconds alike.
 """
 
-import threading
 import time
 from collections.abc import Callable
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
-from core.errors import SignboardError
 from database.database import Database
+from database.session import LastingSession
 
 LOCK = 5307_2027  # any number; the migrations have another one
 BEAT_SECONDS = 0.5  # between two looks at the lock
 HELD_SECONDS = 3.0  # for which an answer counts
 IDLE_SECONDS = 6  # after which PostgreSQL ends a session that asks nothing, and frees its lock
-STOP_SECONDS = 2.0  # for the thread's end; one that waits for a cut network ends with the process
 
 
 class Leadership:
@@ -31,12 +29,10 @@ class Leadership:
     """
 
     def __init__(self, database: Database, *, alone: bool, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._database = database
         self._alone = alone
         self._monotonic = monotonic
         self._until = 0.0  # monotonic seconds
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="leadership", daemon=True)
+        self._session = LastingSession(database, "leadership", self._hold, BEAT_SECONDS)
 
     @property
     def leads(self) -> bool:
@@ -46,30 +42,21 @@ class Leadership:
     def start(self) -> None:
         """Begin to try."""
         if not self._alone:
-            self._thread.start()
+            self._session.start()
 
     def stop(self) -> None:
         """Free the lock for another gateway."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join(STOP_SECONDS)
+        self._session.stop()
 
-    def _run(self) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._hold()
-            except SignboardError:  # the writers say that the database is down
-                self._stopped.wait(BEAT_SECONDS)
-            finally:
-                self._until = 0.0
-
-    def _hold(self) -> None:
-        with self._database.session() as connection:
+    def _hold(self, connection: Connection) -> None:
+        try:
             connection.exec_driver_sql(f"SET idle_session_timeout = '{IDLE_SECONDS}s'")
             held = False
-            while not self._stopped.wait(BEAT_SECONDS):
+            while not self._session.stopped.wait(BEAT_SECONDS):
                 asked = self._monotonic()
                 question = text("SELECT true") if held else text("SELECT pg_try_advisory_lock(:lock)")
                 held = bool(connection.scalar(question, {} if held else {"lock": LOCK}))
                 if held:
                     self._until = asked + HELD_SECONDS
+        finally:
+            self._until = 0.0
