@@ -6,8 +6,9 @@ Muon on the matrices cuts the training from an hour to minutes (docs/LOG.md has 
 
 import math
 import random
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -26,21 +27,11 @@ from training.nano.corpus import (
     short_stream,
     terse_stream,
 )
+from training.packing import IGNORED, collate, pack
 
 REPORTED = 100  # steps between two lines in a log, where no bar can be shown
+Batch = dict[str, torch.Tensor]  # ids, positions, visible tokens, labels: see `collate`
 GROUP = 16  # conversations of like length that are computed at once: less padding
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Conversations whose answers share their prompt: each answer sees the prompt and itself, and no other answer."""
-
-    ids: torch.Tensor  # (batch, length)
-    positions: torch.Tensor  # (batch, length): every answer begins where the prompt ends
-    visible: torch.Tensor  # (batch, 1, length, length), bool
-    rows: torch.Tensor  # (answer tokens,): the conversation of each
-    sources: torch.Tensor  # (answer tokens,): the position that must predict it
-    targets: torch.Tensor  # (answer tokens,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,38 +124,20 @@ def pretrain(
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, talks: list[list[Message]], group: int = GROUP) -> list[Batch]:
-    """Return the conversations in groups of like length; only the assistant's turns, all at the end, are learned."""
+    """Return the conversations in groups of like length; only the assistant's turns, all at the end, are learned.
+
+    Each answer sees its prompt and itself, and no other answer (`training/packing.py`).
+    """
     asked = [[message for message in talk if message["role"] != "assistant"] for talk in talks]
     answered = [[*prompt, answer] for talk, prompt in zip(talks, asked, strict=True) for answer in talk[len(prompt) :]]
     prompts = tokenizer.apply_chat_template(asked, tokenize=True, add_generation_prompt=True)["input_ids"]
     full = iter(tokenizer.apply_chat_template(answered, tokenize=True)["input_ids"])
-    rows = [
-        (prompt, [next(full)[len(prompt) :] for _ in talk[len(turns) :]])
+    packed = [
+        asdict(next(pack([(next(full), len(prompt)) for _ in talk[len(turns) :]], size=sys.maxsize)))
         for talk, turns, prompt in zip(talks, asked, prompts, strict=True)
     ]
-    rows.sort(key=lambda row: len(row[0]) + sum(map(len, row[1])))
-    return [_pack(rows[start : start + group], tokenizer.pad_token_id) for start in range(0, len(rows), group)]
-
-
-def _pack(rows: list[tuple[list[int], list[list[int]]]], pad: int) -> Batch:
-    length = max(len(prompt) + sum(map(len, answers)) for prompt, answers in rows)
-    ids = torch.full((len(rows), length), pad)
-    positions = torch.zeros_like(ids)
-    part = torch.full_like(ids, -1)  # 0: the prompt; 1, 2, …: the answers
-    learned: list[tuple[int, int, int]] = []
-    for row, (prompt, answers) in enumerate(rows):
-        end = start = len(prompt)
-        ids[row, :end], positions[row, :end], part[row, :end] = torch.tensor(prompt), torch.arange(end), 0
-        for number, answer in enumerate(answers, 1):
-            here = slice(start, start + len(answer))
-            ids[row, here], part[row, here] = torch.tensor(answer), number
-            positions[row, here] = torch.arange(end, end + len(answer))
-            sources = [end - 1, *range(start, start + len(answer) - 1)]
-            learned += [(row, source, token) for source, token in zip(sources, answer, strict=True)]
-            start += len(answer)
-    same = part[:, :, None] == part[:, None, :]
-    visible = (same | (part == 0)[:, None, :]).tril()[:, None]
-    return Batch(ids, positions, visible, *torch.tensor(learned).T)
+    packed.sort(key=lambda sequence: len(sequence["input_ids"]))
+    return [collate(packed[start : start + group], tokenizer.pad_token_id) for start in range(0, len(packed), group)]
 
 
 def _batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[list[Batch]]:
@@ -212,11 +185,12 @@ def train_step(
     """Learn from some batches in one optimizer step; return their mean loss."""
     total = 0.0
     for batch in batches:
-        hidden = model.model(
-            input_ids=batch.ids, attention_mask=batch.visible, position_ids=batch.positions, use_cache=False
-        ).last_hidden_state
-        logits = model.lm_head(hidden[batch.rows, batch.sources])
-        loss = torch.nn.functional.cross_entropy(logits, batch.targets) / len(batches)
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        hidden = model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
+        labels = batch["labels"][:, 1:]
+        learned = labels != IGNORED  # the head need not compute the others
+        logits = model.lm_head(hidden[learned])
+        loss = torch.nn.functional.cross_entropy(logits, labels[learned]) / len(batches)
         loss.backward()
         total += float(loss.detach())
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
