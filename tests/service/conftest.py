@@ -1,4 +1,4 @@
-"""Headless Chromium for the tests of the page."""
+"""What the service tests share: headless Chromium and a PostgreSQL server."""
 
 import re
 import shutil
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.support.postgres import Postgres, postgres
 
 
 def chromium() -> str:
@@ -36,3 +38,10 @@ def page(browser: Browser) -> Iterator[Page]:
     yield opened
     context.close()
     assert not faults
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Postgres]:
+    """A real PostgreSQL without databases."""
+    with postgres() as running:
+        yield running

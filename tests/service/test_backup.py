@@ -2,7 +2,6 @@
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,8 @@ from sqlalchemy import select, text
 from database.database import Database
 from database.schema import METADATA, head, migrate
 from tests.conftest import run_room
-from tests.support.postgres import Postgres, postgres
+from tests.support.postgres import Postgres
 from tests.unit.database.test_database import NOON, ROWS, counts, fill
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with postgres() as running:
-        yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -1,7 +1,6 @@
 """The store on a real PostgreSQL: the tests of tests/unit/sensors/test_store.py, and what only a server can do."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from database.faults import DatabaseError
 from sensors.store import SensorStore
 from tests.service.test_sensors import PATIENCE, course, settings, shown
 from tests.support.gateway_server import running_gateway
-from tests.support.postgres import PASSWORD, Postgres, postgres
+from tests.support.postgres import PASSWORD, Postgres
 from tests.unit.sensors.test_store import (  # noqa: F401  # pytest collects them here, with this module's `url`
     checked,
     everything,
@@ -27,12 +26,6 @@ from tests.unit.sensors.test_store import (  # noqa: F401  # pytest collects the
     test_threads_share_a_store,
     test_what_was_acknowledged_survives_a_kill_and_what_was_not_is_whole_or_absent,
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with postgres() as running:
-        yield running
 
 
 @pytest.fixture

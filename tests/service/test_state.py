@@ -2,7 +2,6 @@
 
 import signal
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,9 @@ from tests.conftest import run_room
 from tests.service.test_gateway_process import gateway_process
 from tests.service.test_sensors import locked
 from tests.support.gateway_server import running_gateway
-from tests.support.postgres import Postgres, postgres
+from tests.support.postgres import Postgres
 
 PATIENCE = 60
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with postgres() as running:
-        yield running
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

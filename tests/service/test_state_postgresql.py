@@ -1,12 +1,10 @@
 """Database and boards on a real PostgreSQL: tests of tests/unit/database and tests/unit/gateway/test_board_store.py."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.support.postgres import Postgres, postgres
+from tests.support.postgres import Postgres
+from tests.unit.conftest import database  # noqa: F401
 from tests.unit.database.test_database import (  # noqa: F401  # pytest collects them here, with this module's `url`
-    database,
     test_a_filled_database_goes_down_and_up_step_by_step_and_keeps_what_the_older_version_knows,
     test_a_newer_database_is_refused_and_left_alone,
     test_many_programs_may_open_a_new_database_at_once,
@@ -30,12 +28,6 @@ from tests.unit.gateway.test_board_store import (  # noqa: F401
     test_two_gateways_show_the_younger_measurement,
     test_while_the_database_is_down_messages_are_shown_and_stored_later_unless_a_younger_one_is_there,
 )
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with postgres() as running:
-        yield running
 
 
 @pytest.fixture

@@ -23,17 +23,11 @@ from tests.service.test_gateway_process import gateway_process
 from tests.service.test_sensors import DEVICES, payload, write_park
 from tests.service.test_state import metric, say, today
 from tests.support.broker import mosquitto, publisher
-from tests.support.postgres import QUOTED, USER, Postgres, postgres
+from tests.support.postgres import QUOTED, USER, Postgres
 from tests.support.relay import Relay
 
 TAKEN_OVER = 10.0  # seconds, as docs/gateway.md says
 PATIENCE = 60
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    with postgres() as running:
-        yield running
 
 
 @pytest.fixture
@@ -88,6 +82,17 @@ def test_what_one_shows_the_others_watchers_see_at_once(
         assert len(other.get("/boards/lake/history").json()) == 2
         assert one.post("/boards/lake/forget", json={}).status_code == 204
         assert eventually(lambda: other.get("/boards/lake").status_code == 404, 5)
+
+
+def test_what_an_administrator_blanks_on_one_goes_dark_on_the_other(
+    server: Postgres, model: ScriptedServer, tmp_path: Path
+) -> None:
+    with two(model, server.new_database(), tmp_path) as (one, other):
+        say(one, 20)
+        assert eventually(lambda: other.get("/boards/lake?blank=true").json()["message"], PATIENCE)
+        assert one.post("/admin/boards/lake/blank", json={"minutes": 30}).status_code == 200
+        assert eventually(lambda: other.get("/boards/lake").json()["message"] is None, 5)
+        assert len(other.get("/boards/lake/history").json()) == 1
 
 
 def test_a_key_is_valid_and_refused_on_both(server: Postgres, model: ScriptedServer, tmp_path: Path) -> None:

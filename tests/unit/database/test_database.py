@@ -4,7 +4,6 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -38,22 +37,6 @@ ROWS: dict[str, dict[str, Any]] = {
     "audit": {"at": NOON, "who": "park", "what": "reading shown", "subject": "main", "detail": ""},
     "deliveries": {"sign": "gate", "sent_at": NOON},
 }
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "signboard.db"
-
-
-@pytest.fixture
-def url(path: Path) -> str:
-    return f"sqlite:///{path}"
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    with Database.open(url) as opened:
-        yield opened
 
 
 def fill(database: Database) -> None:

@@ -1,11 +1,10 @@
 """Boards in the database: who wins, what survives, restarts and clocks that step. Also run on PostgreSQL."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -43,17 +42,6 @@ def placed(number: int, measured: datetime = NOON, board: str = "lake", **change
     until = NOON + timedelta(hours=6)
     one = Placed(f"{board}-{number}", board, text, measured, until, PARK.sign, PARK.timezone, "", 0.0, 0.0, "park")
     return replace(one, **changed)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'signboard.db'}"
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    with Database.open(url) as opened:
-        yield opened
 
 
 # Who wins

@@ -33,16 +33,6 @@ def checked(key: str, value: float = 10.0, at: datetime = NOON, sensor: str = "l
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "signboard.db"
-
-
-@pytest.fixture
-def url(path: Path) -> str:
-    return f"sqlite:///{path}"
-
-
-@pytest.fixture
 def store(url: str) -> Iterator[SensorStore]:
     with SensorStore.open(url) as opened:
         yield opened
