@@ -165,6 +165,7 @@ class Overview:
         self._passthrough = passthrough
         self._keyring = keyring
         self._runbook = read_runbook()
+        self._schema = head()  # opening the database brought it there
         self._started_at = datetime.now(UTC)
         self._slow = Slow()
 
@@ -187,7 +188,7 @@ class Overview:
                 fingerprint=look.fingerprint,
                 model=self._settings.model_name,
                 checkpoint=self._slow.checkpoint,
-                database_schema=head(),
+                database_schema=self._schema,
             ),
         )
 
