@@ -128,6 +128,7 @@ class Routed:
 
     router: Router
     servers: tuple[FakeServer, ...]
+    pid: int  # the router's
 
     def sent(self, place: int) -> float:
         """Return how many requests the router has sent to a server."""
@@ -149,7 +150,7 @@ def routed(answer: float = ANSWER, deadline: float = 10) -> Iterator[Routed]:
                 one.start()
             with RouterProcess(router, Path(folder) / "router.log") as process:
                 assert eventually(lambda: _answers(router.url.removesuffix("/v1")), 60), process.log.read_text()
-                yield Routed(router, servers)
+                yield Routed(router, servers, process.pid)
         finally:
             for one in servers:
                 one.stop()

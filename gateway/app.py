@@ -283,10 +283,11 @@ def _add_boards(app: FastAPI, boards: Boards) -> None:
         kept: State = request.app.state.kept
         await kept.keeper.settled()  # or a crash would bring it back
 
-    @app.get("/boards/{board}/history", dependencies=API)
-    async def history(board: BoardId) -> list[Shown]:
+    @app.get("/boards/{board}/history", dependencies=API, responses=documented(*ALWAYS, "store_down"))
+    async def history(board: BoardId, request: Request) -> list[Shown]:
         """A board's last 50 messages, newest first."""
-        return boards.history(board)
+        kept: State = request.app.state.kept
+        return await asyncio.to_thread(kept.board_store.history, board)
 
     @app.get("/events", dependencies=API, response_class=EventSourceResponse, responses=documented(*ALWAYS, "busy"))
     async def events(board: Annotated[BoardId | None, Query()] = None) -> EventSourceResponse:

@@ -4,7 +4,7 @@ In: messages to keep. Out: for each the message that its board has now. The data
 measurement wins whichever gateway wrote it; see `Placed.beats` for the rule.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -67,15 +67,6 @@ class Drop:
     who: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What the database has of a board; `placed` None: nothing."""
-
-    board: str
-    placed: Placed | None
-    history: tuple[Shown, ...]  # newest first
-
-
 class BoardStore:
     """The boards of a database.
 
@@ -102,25 +93,37 @@ class BoardStore:
                 found[index] = self._change(connection, changes[index])
         return [found[index] for index in range(len(changes))]
 
-    def load(self, limit: int) -> list[Kept]:
-        """Return the boards whose message was written last, the last one first, each with its history.
+    def load(self, limit: int) -> list[Placed]:
+        """Return the messages of the boards whose message was written last, the last one first.
 
         Raises:
             DatabaseError: they could not be read.
         """
         with self._database.reading() as connection:
-            rows = connection.execute(select(BOARDS).order_by(BOARDS.c.written_at.desc()).limit(limit)).all()
-            return [Kept(row.board, _placed(row), tuple(_history(connection, row.board))) for row in rows]
+            return [
+                _placed(row)
+                for row in connection.execute(select(BOARDS).order_by(BOARDS.c.written_at.desc()).limit(limit))
+            ]
 
-    def one(self, board: str) -> Kept:
-        """Return what there is of one board.
+    def one(self, board: str) -> Placed | None:
+        """Return the message that a board has; None: the database knows no such board.
 
         Raises:
             DatabaseError: it could not be read.
         """
         with self._database.reading() as connection:
             row = connection.execute(select(BOARDS).where(BOARDS.c.board == board)).first()
-            return Kept(board, _placed(row) if row else None, tuple(_history(connection, board)))
+            return _placed(row) if row else None
+
+    def history(self, board: str) -> list[Shown]:
+        """Return the messages that a board had, newest first.
+
+        Raises:
+            DatabaseError: they could not be read.
+        """
+        query = select(MESSAGES.c.message).where(MESSAGES.c.board == board).order_by(MESSAGES.c.number.desc())
+        with self._database.reading() as connection:
+            return [Shown.model_validate_json(message) for message in connection.scalars(query.limit(HISTORY))]
 
     def _change(self, connection: Connection, change: Placed | Drop) -> Placed | None:
         if isinstance(change, Placed):
@@ -170,12 +173,6 @@ class BoardStore:
         if self._database.is_postgresql:
             told = {"channel": CHANNEL, "told": f"{id_}:{board}"}
             connection.execute(text("SELECT pg_notify(:channel, :told)"), told)
-
-
-def _history(connection: Connection, board: str) -> Iterator[Shown]:
-    query = select(MESSAGES.c.message).where(MESSAGES.c.board == board).order_by(MESSAGES.c.number.desc())
-    for message in connection.scalars(query.limit(HISTORY)):
-        yield Shown.model_validate_json(message)
 
 
 def _row(placed: Placed) -> dict[str, Any]:

@@ -8,8 +8,7 @@ import asyncio
 import os
 import time
 import uuid
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -24,7 +23,6 @@ from core.park import Park, season_of
 from core.sign import Sign
 from gateway.blanking import Blanking
 from gateway.placed import CLOCKS_DIFFER, Placed, Shown
-from gateway.settings import HISTORY
 from sensors.days import NoReading
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -120,7 +118,6 @@ class Board:
     stale_at: float = 0.0  # monotonic seconds
     no_reading: NoReading | None = None
     blanking: Blanking = field(default_factory=Blanking)
-    history: deque[Shown] = field(default_factory=lambda: deque(maxlen=HISTORY))
 
 
 @dataclass(eq=False)
@@ -213,22 +210,15 @@ class Boards:
         state = self._remember(placed.board)
         if state is None or not placed.beats(state.placed, self._now()):
             return
-        if state.placed is None or state.placed.id != placed.id:
-            state.history.appendleft(placed.shown)
         self._light(state, placed)
         self._tell(state)
 
-    def restore(self, board: str, placed: Placed | None, history: Iterable[Shown]) -> None:
-        """Take over all that the database has of a board; its messages newest first. None: it was forgotten."""
+    def restore(self, board: str, placed: Placed | None) -> None:
+        """Take over what the database has of a board. None: it was forgotten."""
         if placed is None:
             self._drop(board)
-            return
-        state = self._remember(board)
-        if state is None or not placed.beats(state.placed, self._now()):
-            return
-        state.history = deque(history, HISTORY)
-        self._light(state, placed)
-        self._tell(state)
+        else:
+            self.adopt(placed)
 
     def has(self, board: str, id_: str) -> bool:
         """Return whether a board has this message."""
@@ -285,10 +275,10 @@ class Boards:
         """Return what a board shows; a blank view for one that never showed anything."""
         return self._view(self._boards.get(board) or Board(board))
 
-    def history(self, board: str) -> list[Shown]:
-        """Return the messages that a board showed, newest first."""
+    def had_message(self, board: str) -> bool:
+        """Return whether a board ever had a message."""
         state = self._boards.get(board)
-        return list(state.history) if state else []
+        return bool(state and state.placed)
 
     def blank_stale(self) -> None:
         """Blank the boards whose message is stale, end what administrators blanked, tell the watchers.

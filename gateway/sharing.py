@@ -54,11 +54,11 @@ class BoardFeed:
 
     async def _read(self, changed: set[str], *, every: bool) -> None:
         if every:
-            kept = await asyncio.to_thread(self._store.load, self._limit)
+            for placed in await asyncio.to_thread(self._store.load, self._limit):
+                self._boards.adopt(placed)
         else:
-            kept = [await asyncio.to_thread(self._store.one, board) for board in sorted(changed)]
-        for one in kept:
-            self._boards.restore(one.board, one.placed, one.history)
+            for board in sorted(changed):
+                self._boards.restore(board, await asyncio.to_thread(self._store.one, board))
 
     def _told(self, told: str | None) -> None:
         """Take a notification, in the listener's thread."""

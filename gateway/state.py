@@ -41,9 +41,9 @@ class State:
         self.database = database
         self.audit = AuditLog(database)
         self.deliveries = DeliveryStore(database)
-        self.keeper = Keeper(BoardStore(database), boards.adopt)
+        self.board_store = BoardStore(database)
+        self.keeper = Keeper(self.board_store, boards.adopt)
         self._boards = boards
-        self._board_store = BoardStore(database)
         self._keys = KeyStore(database)
         self._keyring = keyring
         self._settings = settings
@@ -92,8 +92,8 @@ class State:
         self._keyring.update((one.key for one in found if one.revoked_at is None), had_any=bool(found))
 
     async def _read_boards(self) -> None:
-        for kept in await asyncio.to_thread(self._board_store.load, self._settings.boards):
-            self._boards.restore(kept.board, kept.placed, kept.history)
+        for placed in await asyncio.to_thread(self.board_store.load, self._settings.boards):
+            self._boards.adopt(placed)
 
 
 def open_database(settings: GatewaySettings) -> Database:

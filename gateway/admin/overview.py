@@ -247,7 +247,7 @@ class Overview:
             return WhyBlank.MODEL_DOWN, ""
         if failed:
             return WhyBlank.FAILED, failed
-        return (WhyBlank.STALE if self._boards.history(view.board) else WhyBlank.NEVER), ""
+        return (WhyBlank.STALE if self._boards.had_message(view.board) else WhyBlank.NEVER), ""
 
     def _sensors(self) -> Iterator[AdminSensor]:
         station, unused = self._parts.station, self._slow.unused or {}

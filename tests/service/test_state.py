@@ -13,6 +13,7 @@ from core.ports import free_port
 from gateway.settings import GatewaySettings
 from gateway.state import open_database
 from tests.conftest import run_room
+from tests.service.test_gateway import problem
 from tests.service.test_gateway_process import gateway_process
 from tests.service.test_sensors import locked
 from tests.support.gateway_server import running_gateway
@@ -110,6 +111,7 @@ def test_while_postgresql_is_down_boards_go_on_and_are_stored_later(server: Post
                 assert today(client) == 21
                 assert metric(client, "signboard_database_up") == 0
                 assert metric(client, "signboard_unstored") == 1
+                problem(client.get("/boards/lake/history"), "store_down")
             finally:
                 server.start()
             assert eventually(lambda: client.get("/health").json()["database"] == "up", PATIENCE)

@@ -50,9 +50,10 @@ def placed(number: int, measured: datetime = NOON, board: str = "lake", **change
 def test_a_message_comes_back_as_it_was(database: Database) -> None:
     store, one = BoardStore(database), placed(20, boot="b", shown_at=1.5, stale_at=2.5)
     assert store.write([one]) == [one]
-    assert store.one("lake").placed == replace(one, who=""), "the audit log has who it was"
-    assert store.one("lake").history == (one.shown,)
-    assert store.one("hill").placed is None
+    assert store.one("lake") == replace(one, who=""), "the audit log has who it was"
+    assert store.history("lake") == [one.shown]
+    assert store.one("hill") is None
+    assert store.history("hill") == []
 
 
 def test_the_younger_measurement_wins_whoever_wrote_it_and_a_tie_goes_to_the_later_writer(database: Database) -> None:
@@ -64,7 +65,7 @@ def test_the_younger_measurement_wins_whoever_wrote_it_and_a_tie_goes_to_the_lat
     assert winner.id == young.id, "the older one learns what the board has"
     tie = placed(26, NOON)
     assert theirs.write([tie]) == [tie]
-    assert [one.today_temp for one in ours.one("lake").history] == [26, 25], "the older one is not in the history"
+    assert [one.today_temp for one in ours.history("lake")] == [26, 25], "the older one is not in the history"
 
 
 def test_a_message_from_the_future_is_replaced_by_any(database: Database) -> None:
@@ -81,16 +82,16 @@ def test_storing_twice_is_storing_once(database: Database) -> None:
     store.write([one])
     store.write([replace(one, blank_at=NOON)])  # with other limits, after a clock's step
     kept = store.one("lake")
-    assert kept.placed
-    assert kept.placed.blank_at == NOON
-    assert len(kept.history) == 1
+    assert kept
+    assert kept.blank_at == NOON
+    assert len(store.history("lake")) == 1
     assert len(list(AuditLog(database).read(NOON - MINUTE))) == 1
 
 
 def test_the_history_is_bounded_and_a_dropped_board_is_gone(database: Database) -> None:
     store = BoardStore(database)
     store.write([placed(number, NOON + number * MINUTE) for number in range(-20, 40)])
-    assert [one.today_temp for one in store.one("lake").history] == list(range(39, 39 - HISTORY, -1))
+    assert [one.today_temp for one in store.history("lake")] == list(range(39, 39 - HISTORY, -1))
     store.write([placed(1, board="hill"), Drop("lake", "office")])
     assert [one.board for one in store.load(10)] == ["hill"]
     entries = list(AuditLog(database).read(NOON - MINUTE))
@@ -130,7 +131,7 @@ async def gateway(database: Database, clock: Clock, boot: str = "one") -> AsyncI
     boards, store = clock.boards(boot), BoardStore(database, lambda: clock.now)
     keeper = Keeper(store, boards.adopt)
     for kept in store.load(10):
-        boards.restore(kept.board, kept.placed, kept.history)
+        boards.adopt(kept)
     boards.keeping = keeper
     async with running(keeper.run):
         yield boards, keeper
@@ -155,7 +156,7 @@ def test_a_board_shows_after_a_restart_what_it_showed_with_its_sign_and_history(
             before = boards.view("lake")
         async with gateway(database, clock) as (boards, _):
             assert boards.view("lake") == before
-            assert [one.today_temp for one in boards.history("lake")] == [21, 20]
+        assert [one.today_temp for one in BoardStore(database).history("lake")] == [21, 20]
 
     asyncio.run(run())
 
@@ -174,7 +175,7 @@ def test_a_restart_gives_no_message_more_time(boot: str, database: Database) -> 
         clock.passes(hours=1)
         async with gateway(database, clock, boot) as (boards, _):
             assert today(boards) is None
-            assert len(boards.history("lake")) == 1, "the history survives"
+            assert boards.had_message("lake")
 
     asyncio.run(run())
 
@@ -297,8 +298,7 @@ def test_while_the_database_is_down_messages_are_shown_and_stored_later_unless_a
                 while keeper.fault or keeper.waiting:
                     await asyncio.sleep(0.05)
             assert today(boards) == 30
-        kept = BoardStore(database).one("lake")
-        assert [one.today_temp for one in kept.history] == [30, 20]
+        assert [one.today_temp for one in BoardStore(database).history("lake")] == [30, 20]
 
     asyncio.run(run())
 

@@ -14,7 +14,6 @@ from core.reading import Reading
 from core.sign import DEFAULT_SIGN, Sign
 from gateway.boards import Boards, Memory, NotShown, TooManyBoards
 from gateway.placed import Placed
-from gateway.settings import HISTORY
 from sensors.days import NoReading
 
 PARK = Park("공원", (Element("산책로"),), timezone="Asia/Seoul")
@@ -73,10 +72,6 @@ def test_stale_messages_are_never_displayed() -> None:
     clock.passes(seconds=4)
     assert show_now(boards, "lake", late, message()) is NotShown.STALE, "asked yesterday, written today"
     assert shown(boards, "lake") is None
-    assert len(boards.history("lake")) == 2, "the history has what was shown"
-    for _ in range(HISTORY + 10):
-        show_now(boards, "lake", boards.ticket("lake", PARK), message())
-    assert len(boards.history("lake")) == HISTORY
 
 
 def test_a_blank_board_makes_room_for_another() -> None:
@@ -113,14 +108,14 @@ def test_watchers_see_every_board_go_blank_at_midnight() -> None:
     assert boards.watchers == 0
 
 
-def test_a_message_without_a_free_board_is_reported_and_not_in_the_history() -> None:
+def test_a_message_without_a_free_board_is_reported() -> None:
     clock = Clock(3)
     boards = clock.boards(limit=1)
     early = boards.ticket("hill", PARK)
     assert show_now(boards, "lake", boards.ticket("lake", PARK), message()) is None
     assert show_now(boards, "hill", early, message()) is NotShown.NO_ROOM
     assert boards.view("hill") is None
-    assert boards.history("hill") == []
+    assert not boards.had_message("hill")
 
 
 def test_an_older_reading_never_replaces_a_newer_one_and_is_reported() -> None:
@@ -128,7 +123,10 @@ def test_an_older_reading_never_replaces_a_newer_one_and_is_reported() -> None:
     older, younger = boards.ticket("lake", PARK), boards.ticket("lake", PARK)
     assert show_now(boards, "lake", younger, message(25)) is None
     assert show_now(boards, "lake", older, message(20)) is NotShown.OLDER
-    assert [entry.today_temp for entry in boards.history("lake")] == [25]
+    view = boards.view("lake")
+    assert view
+    assert view.message
+    assert view.message.today_temp == 25
 
 
 def test_a_clock_that_steps_back_keeps_no_message_longer() -> None:
@@ -270,7 +268,7 @@ def test_what_an_administrator_blanked_stays_blank_in_the_database() -> None:
         boards.blank_for("lake", 600)
         await asyncio.sleep(0)
         restarted = clock.boards()
-        restarted.restore("lake", kept[-1], [])
+        restarted.restore("lake", kept[-1])
         assert kept[-1].id == kept[0].id
         assert shown(restarted, "lake") is None
         boards.adopt(replace(kept[0], id="by another gateway", measured_at=clock.now + timedelta(seconds=1)))
