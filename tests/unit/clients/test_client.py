@@ -87,7 +87,7 @@ def test_a_scene_is_in_the_prompt_and_in_the_message(scene: Scene | None) -> Non
 
 
 def test_a_message_is_checked_against_its_scene() -> None:
-    bench = "기온이 어제보다 10도 올라 포근합니다. 벤치에 앉아 책 읽기 좋은 기온입니다."
+    bench = "기온이 어제보다 10도 올라 포근합니다. 벤치에 앉아 읽던 책을 펼쳐 보세요."
     assert isinstance(say(bench, {}, {}), SignMessage), "a bench is in every park"
     assert say(bench, {}, {"scene": Scene.of("봄", ["산책로"])}) == {Problem.ABSENT}
 

@@ -32,7 +32,7 @@ def test_a_scene_reaches_the_prompt(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_message_is_checked_against_the_scene(capsys: pytest.CaptureFixture[str]) -> None:
-    text = "기온이 어제보다 10도 올라 포근합니다. 벤치에 앉아 책 읽기 좋은 기온입니다."
+    text = "기온이 어제보다 10도 올라 포근합니다. 벤치에 앉아 읽던 책을 펼쳐 보세요."
     with scripted(saying(text)) as server:
         assert main(["say", "10", "20", "--url", server.url, "--season", "봄", "--elements", "산책로"]) == 1
         assert "absent (벤치)" in capsys.readouterr().err

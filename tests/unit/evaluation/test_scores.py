@@ -15,10 +15,10 @@ BARE = Scene.of("봄", ["산책로"])  # a park without a bench
 ANSWERS = {
     "perfect": Answer(RISE, None, GOOD, "stop", 1),
     "perfect at the second try": Answer(
-        FALL, None, "어제보다 13도 낮아져 시원합니다. 벤치에서 오래 쉬어도 춥지 않습니다.", "stop", 2
+        FALL, None, "어제보다 13도 낮아져 시원합니다. 벤치에서 느긋하게 쉬어 가세요.", "stop", 2
     ),
     "perfect without a number": Answer(
-        SAME, None, "어제와 같은 기온이라 오늘도 쾌적합니다. 벤치에 앉아 책 읽기 좋은 기온입니다.", "stop", 1
+        SAME, None, "어제와 같은 기온이라 오늘도 쾌적합니다. 벤치에 앉아 읽던 책을 펼쳐 보세요.", "stop", 1
     ),
     "perfect but for a new word": Answer(RISE, None, GOOD.replace("들고", "들고 훨훨"), "stop", 1),
     "label": Answer(RISE, None, "전광판 " + GOOD, "stop", 1),
@@ -28,12 +28,12 @@ ANSWERS = {
     "one sentence, cut off": Answer(FALL, None, "어제보다 13도 낮아져 시원합니다.", "length", 1),
     "two lines": Answer(RISE, None, GOOD.replace(". ", ".\n"), "stop", 1),
     "a hot day's words at 20 °C": Answer(
-        RISE, None, "기온이 어제보다 10도 올라 무덥습니다. 더위가 심하니 물을 자주 드세요.", "stop", 1
+        RISE, None, "기온이 어제보다 10도 올라 무덥습니다. 더위에 지치니 물을 자주 드세요.", "stop", 1
     ),
     "no bench in this park": Answer(
-        RISE, BARE, "기온이 어제보다 10도 올라 포근합니다. 벤치에 앉아 책 읽기 좋은 기온입니다.", "stop", 1
+        RISE, BARE, "기온이 어제보다 10도 올라 포근합니다. 벤치에 앉아 읽던 책을 펼쳐 보세요.", "stop", 1
     ),
-    "no help in the heat": Answer(HOT, BARE, "어제보다 3도 상승해 더위가 심합니다. 오늘도 걸어 보세요.", "stop", 1),
+    "no help in the heat": Answer(HOT, BARE, "어제보다 3도 올라 더위가 심합니다. 오늘도 걸어 보세요.", "stop", 1),
     "a sky that nobody saw": Answer(
         RISE, None, "기온이 어제보다 10도 올라 포근합니다. 하늘을 보며 걸어 보세요.", "stop", 1
     ),

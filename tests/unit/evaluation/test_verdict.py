@@ -63,7 +63,7 @@ def test_good_answers_pass_every_criterion() -> None:
     ("change", "key"),
     [
         ({"text": "어제보다 99도 올라 포근해졌습니다. 겉옷은 벗어 들고 걸어 보세요."}, "right"),
-        ({"text": "기온이 어제보다 1도 올라 포근합니다. 벤치에 앉아 책 읽기 좋은 기온입니다."}, "fits_temperature"),
+        ({"text": "기온이 어제보다 1도 올라 포근합니다. 벤치에 앉아 읽던 책을 펼쳐 보세요."}, "fits_temperature"),
         ({"text": "어제보다 1도 올라 포근해졌습니다. 겉옷은 벗어 들고 아주 아주 오래 오래 걸어 보세요."}, "fits_sign"),
         ({"text": "출력: 어제보다 1도 올라 포근해졌습니다. 겉옷은 벗어 들고 걸어 보세요."}, "labels"),
         ({"text": "어제보다 1도 올라 포근해졌습니다. 캠핑장에서 쉬어 가세요."}, "absent"),
@@ -94,7 +94,7 @@ def test_one_label_or_unsafe_word_fails_and_one_wrong_number_or_new_word_does_no
 
 
 def test_a_lack_of_variety_fails() -> None:
-    text = "어제와 같은 기온이라 오늘도 쾌적합니다. 벤치에 앉아 책 읽기 좋은 기온입니다."
+    text = "어제와 같은 기온이라 오늘도 쾌적합니다. 벤치에 앉아 읽던 책을 펼쳐 보세요."
     parrot = [replace(answer, text=text) for answer in good_answers()]
     assert {"distinct", "commonest_activity", "elements"} <= failed(parrot)
 
