@@ -18,7 +18,7 @@ import typer
 from benchmarks.chaos.faults import COMPONENTS, Chaos, Kind
 from benchmarks.chaos.load import Load
 from benchmarks.chaos.report import Report
-from benchmarks.chaos.service import Plan, Service, check_machine
+from benchmarks.chaos.service import SENSORS, Plan, Service, check_machine
 from benchmarks.chaos.tally import Tally, lost_and_doubled
 from core.command_line import interrupt_on_sigterm
 from core.errors import SettingError
@@ -91,7 +91,7 @@ async def _run(
 
 async def _judge(service: Service, tally: Tally) -> None:
     """Let the sensors end, wait for what is on its way, and compare what was taken with the database."""
-    for name in ("sensor-1", "sensors"):
+    for name in SENSORS:
         service.programs[name].begin_stop()
     end = time.monotonic() + DRAIN
     while True:

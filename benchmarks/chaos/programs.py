@@ -131,8 +131,26 @@ class Program:
                 process.send_signal(number)
 
 
-async def wait_ready(programs: list[Program], seconds: float, tell: Callable[[str], None] = lambda _text: None) -> None:
-    """Wait until all are ready.
+async def supervise(programs: list[Program]) -> None:
+    """Start again what ends, each after its rest, as its supervisor does; for ever."""
+    ended: dict[str, float] = {}
+    while True:
+        for program in programs:
+            if program.runs:
+                ended.pop(program.name, None)
+            elif time.monotonic() - ended.setdefault(program.name, time.monotonic()) >= program.rest:
+                program.start()
+        await asyncio.sleep(0.05)
+
+
+async def wait_ready(
+    programs: list[Program],
+    seconds: float,
+    tell: Callable[[str], None] = lambda _text: None,
+    *,
+    supervised: bool = False,
+) -> None:
+    """Wait until all are ready; what ends meanwhile is a fault, unless somebody starts it again.
 
     Raises:
         ServiceError: one ended, or is not ready in time.
@@ -140,7 +158,7 @@ async def wait_ready(programs: list[Program], seconds: float, tell: Callable[[st
     begin = time.monotonic()
     for program in programs:
         while not await asyncio.to_thread(program.ready):
-            if not program.runs:
+            if not program.runs and not supervised:
                 raise ServiceError(f"{program.name} ended while it started.", f"See {program.log}.")
             if time.monotonic() - begin > seconds:
                 raise ServiceError(f"{program.name} is not ready after {seconds:.0f} s.", f"See {program.log}.")

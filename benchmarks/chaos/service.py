@@ -9,6 +9,7 @@ sensors ─> mosquitto ─────────┘   │   └────> s
 Each arrow is a link (network.py). With SQLite there is one gateway and no PostgreSQL.
 """
 
+import asyncio
 import os
 import shutil
 import signal
@@ -26,7 +27,7 @@ import yaml
 
 from benchmarks.chaos import sensors as sensors_of
 from benchmarks.chaos.network import Network
-from benchmarks.chaos.programs import Ports, Program, wait_ready
+from benchmarks.chaos.programs import Ports, Program, supervise, wait_ready
 from benchmarks.chaos.tally import Sent
 from core.errors import ServiceError
 from core.ports import free_port
@@ -57,6 +58,7 @@ SYSTEM = f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin"
 BY_HAND = "park"  # a park without sensors: callers write for its board, and its sign shows it
 DEADLINE = 10.0  # the gateway's default
 START_SECONDS = 600.0
+SENSORS = ("sensor-1", "sensors")  # one of its own, and the others'
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +127,39 @@ class Service:
         """Where callers ask."""
         return f"http://127.0.0.1:{self._entrance}"
 
-    async def start(self, tell: Callable[[str], None] = lambda _text: None, *, first: bool = True) -> None:
+    async def start(self, tell: Callable[[str], None] = lambda _text: None) -> None:
         """Start everything and wait until it works.
+
+        Sensors wait until a gateway hears the broker, which keeps messages only for who has come once.
 
         Raises:
             ServiceError: something does not start.
         """
-        if first:
-            self.network.start()
-            await self._start_database(tell)
-        for program in self.programs.values():
+        self.network.start()
+        await self._start_database(tell)
+        late = [self.programs[name] for name in SENSORS]
+        early = [program for program in self.programs.values() if program not in late]
+        for program in early:
             if not program.runs:
                 program.start()
-        await wait_ready(list(self.programs.values()), START_SECONDS, tell)
+        await wait_ready(early, START_SECONDS, tell)
+        while not await asyncio.to_thread(self._hears):
+            await asyncio.sleep(0.1)
+        for program in late:
+            program.start()
+        await wait_ready(late, START_SECONDS, tell)
+
+    async def start_again(self, tell: Callable[[str], None] = lambda _text: None) -> None:
+        """Start everything at once after `kill`; what ends because another part is not there yet starts again."""
+        programs = list(self.programs.values())
+        for program in programs:
+            program.start()
+        supervisor = asyncio.create_task(supervise(programs))
+        try:
+            await wait_ready(programs, START_SECONDS, tell, supervised=True)
+        finally:
+            supervisor.cancel()
+            await asyncio.gather(supervisor, return_exceptions=True)
 
     async def stop(self) -> None:
         """End every process that was started, and every link."""
@@ -154,11 +176,26 @@ class Service:
             self.programs[name].kill()
             self.network.refuse(name)
 
+    def environment(self, gateway: str) -> dict[str, str]:
+        """Return the environment of a gateway."""
+        return self._environments[gateway]
+
+    def empty_database(self) -> str:
+        """Return the URL of another database, where nothing is yet."""
+        return self._postgres.new_database() if self._postgres else f"sqlite:///{self.plan.folder / 'restored.db'}"
+
     def leads(self, gateway: str) -> bool:
         """Return whether a gateway leads now."""
+        return "signboard_leader 1.0" in self._metrics(gateway)
+
+    def _hears(self) -> bool:
+        """Return whether a gateway hears the broker."""
+        return any("signboard_broker_connected 1.0" in self._metrics(name) for name in self.gateways)
+
+    def _metrics(self, gateway: str) -> str:
         with suppress(httpx.HTTPError):
-            return "signboard_leader 1.0" in self._answers.get(f"{self.gateways[gateway]}/metrics").text
-        return False
+            return self._answers.get(f"{self.gateways[gateway]}/metrics").text
+        return ""
 
     def shown_by(self, sign: str) -> str:
         """Return what a sign shows; one without a process is dark."""
