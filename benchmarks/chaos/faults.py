@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,6 +11,7 @@ from benchmarks.chaos.load import Load
 from benchmarks.chaos.programs import wait_ready
 from benchmarks.chaos.service import START_SECONDS, Service
 from benchmarks.chaos.tally import Tally
+from database.faults import DatabaseError
 
 LASTS = 20.0  # seconds for which a component stands still or is cut off
 PATIENCE = 60.0  # seconds after a fault's end for the next message
@@ -63,15 +65,18 @@ class Chaos:
     async def run(self, components: list[str], kinds: list[Kind], rounds: int, load: Load) -> None:
         """Break everything in turn; a fault of the load itself ends it."""
         loading = asyncio.create_task(load.run())
+        reading = asyncio.create_task(self._read_boards())
         breaking = asyncio.create_task(self._break_all(components, kinds, rounds))
+        tasks = {loading, reading, breaking}
         try:
-            await asyncio.wait({loading, breaking}, return_when=asyncio.FIRST_COMPLETED)
-            (loading if loading.done() else breaking).result()
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
             await load.learn_histories()
         finally:
-            for task in (loading, breaking):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(loading, breaking, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _break_all(self, components: list[str], kinds: list[Kind], rounds: int) -> None:
         await self._settled(time.time())
@@ -117,7 +122,6 @@ class Chaos:
         """Wait until callers, boards and signs have something that began after a moment; PATIENCE at most."""
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
-            self._read_sensors()
             news = [self._tally.next_ask(since), self._tally.next_message(since, self._boards(component))]
             if has_signs(component):
                 news.append(self._tally.next_page(since, "sign-1"))
@@ -138,8 +142,12 @@ class Chaos:
         """Return the boards that a component concerns."""
         return self._service.boards[:1] if component in ("sensor-1", "sign-1") else self._service.boards
 
-    def _read_sensors(self) -> None:
-        self._tally.sent = self._service.sent()
+    async def _read_boards(self) -> None:
+        """Read for ever which observations the boards' messages were made from; a database that is down has no news."""
+        while True:
+            with suppress(DatabaseError):
+                self._tally.made |= set(await asyncio.to_thread(self._service.made))
+            await asyncio.sleep(1)
 
 
 def has_signs(component: str) -> bool:

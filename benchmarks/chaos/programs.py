@@ -20,10 +20,14 @@ STOP_SECONDS = 8.0  # for a clean end, before it is killed
 
 
 class Ports:
-    """Gives ports that stay free while nothing listens there: no outgoing connection takes them."""
+    """Gives ports that stay free while nothing listens there: no outgoing connection takes them.
 
-    def __init__(self) -> None:
-        self._next = FIRST_PORT
+    Args:
+        first: the lowest one.
+    """
+
+    def __init__(self, first: int = FIRST_PORT) -> None:
+        self._next = first
 
     def new(self) -> int:
         """Return the next free port."""

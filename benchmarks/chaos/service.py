@@ -24,15 +24,18 @@ from pathlib import Path
 
 import httpx
 import yaml
+from sqlalchemy import select
 
 from benchmarks.chaos import sensors as sensors_of
 from benchmarks.chaos.network import Network
-from benchmarks.chaos.programs import Ports, Program, supervise, wait_ready
-from benchmarks.chaos.tally import Sent
+from benchmarks.chaos.programs import FIRST_PORT, Ports, Program, supervise, wait_ready
+from benchmarks.chaos.tally import Made, Sent
 from core.errors import ServiceError
 from core.ports import free_port
 from core.prompt import PROMPT_FILE, build_messages
 from core.reading import Reading
+from database.database import Database
+from gateway.board_store import BOARDS
 from pipeline.budget import context_length, read_budget
 from pipeline.manifest import verify
 from pipeline.recipe import Recipe
@@ -72,6 +75,7 @@ class Plan:
         every: seconds between two observations of a sensor.
         max_age: seconds for which a message may be shown.
         postgresql: two gateways on a PostgreSQL; else one on SQLite.
+        first_port: the lowest port to take.
     """
 
     checkpoint: Path
@@ -80,6 +84,7 @@ class Plan:
     every: float
     max_age: float
     postgresql: bool = True
+    first_port: int = FIRST_PORT
 
 
 def check_machine(plan: Plan) -> None:
@@ -114,11 +119,12 @@ class Service:
         self.signs = {"sign-1": self.boards[0], "sign-2": BY_HAND}  # → the board that it shows
         self.gateways: dict[str, str] = {}  # → its own address, past the network
         self.acknowledged = [plan.folder / "sensor-1.jsonl", plan.folder / "sensors.jsonl"]
-        self._ports = Ports()
+        self._ports = Ports(plan.first_port)
         self._answers = httpx.Client(trust_env=False, timeout=5)
         self._zone = _zone_of_noon()
         self._environments: dict[str, dict[str, str]] = {}
         self.database = ""
+        self._reader: Database | None = None
         self._began = datetime.now(UTC)
         self._build()
 
@@ -168,6 +174,9 @@ class Service:
         for program in self.programs.values():
             program.finish_stop()
         await self.network.stop()
+        if self._reader:
+            self._reader.close()
+        shutil.rmtree(self._data, ignore_errors=True)
         self._answers.close()
 
     def kill(self, names: list[str] | None = None) -> None:
@@ -208,6 +217,21 @@ class Service:
     def sent(self) -> list[Sent]:
         """Return what the sensors have sent so far."""
         return [one for file in self.acknowledged for one in sensors_of.read(file)]
+
+    def made(self) -> list[Made]:
+        """Return the present messages of the boards with sensors, from the database.
+
+        Raises:
+            DatabaseError: it could not be read.
+        """
+        table = BOARDS.c
+        query = select(table.board, table.measured_at, table.written_at).where(table.board.in_(self.boards))
+        self._reader = self._reader or Database.open(self.database)
+        with self._reader.reading() as connection:
+            return [
+                Made(board, measured.timestamp(), written.timestamp())
+                for board, measured, written in connection.execute(query)
+            ]
 
     def stored(self) -> list[tuple[str, float]]:
         """Return the sensors and times of all observations in the database that were measured since the start."""
@@ -372,6 +396,7 @@ class Service:
             "PARK": BY_HAND,
             "GATEWAYS": str(count),
             "MESSAGE_GAP": "0",  # else a board changes every ten minutes
+            "RENEW_SECONDS": str(self.plan.every / 2),  # each observation makes a message, also an unchanged reading's
             "MAX_AGE": str(self.plan.max_age),
         }
         self._environments[name] = os.environ | {f"SIGNBOARD_GATEWAY_{key}": value for key, value in told.items()}

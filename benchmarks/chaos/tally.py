@@ -42,6 +42,15 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """A board's message in the database: when the newest observation behind it was made, and when it was written."""
+
+    board: str
+    measured_at: float
+    written_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """A caller's wish for a message, with all its retries."""
 
@@ -78,6 +87,7 @@ class Tally:
     asks: list[Ask] = field(default_factory=list)
     sent: list[Sent] = field(default_factory=list)
     messages: dict[Message, float] = field(default_factory=dict)  # → when it was seen first
+    made: set[Made] = field(default_factory=set)
     episodes: list[Episode] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
     looks: int = 0
@@ -136,16 +146,9 @@ class Tally:
         return _least(one.ended - after for one in self.asks if one.got and one.began >= after)
 
     def next_message(self, after: float, boards: Sequence[str]) -> float | None:
-        """Return the seconds from a moment until one of the boards had the message of an observation made after it.
-
-        A sensor has its board's name.
-        """
-        made = [one for one in self.sent if one.at >= after and one.sensor in boards]
-        return _least(
-            shown.written_at - after
-            for shown in self.messages
-            if shown.written_at >= after and any(_is_of(shown, one) for one in made)
-        )
+        """Return the seconds from a moment until one of the boards had the message of an observation made after it."""
+        mine = [one for one in self.made if one.board in boards and one.measured_at >= after]
+        return _least(one.written_at - after for one in mine)
 
     def next_page(self, after: float, sign: str) -> float | None:
         """Return the seconds until a sign began to show a page of the message that its board had last."""
@@ -197,11 +200,6 @@ def longest_silence(moments: Iterable[float], begin: float, end: float) -> float
     before = [one for one in ordered if one < begin][-1:] or [begin]
     points = [*before, *(one for one in ordered if begin <= one <= end), end]
     return max(later - earlier for earlier, later in pairwise(points))
-
-
-def _is_of(message: Message, sent: Sent) -> bool:
-    """Return whether a message may be an observation's."""
-    return sent.sensor == message.board and sent.at <= message.written_at and round(sent.value) == message.today
 
 
 def _bare(text: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.chaos import sensors
-from benchmarks.chaos.tally import Ask, Message, Sent, Tally, longest_silence, lost_and_doubled
+from benchmarks.chaos.tally import Ask, Made, Message, Sent, Tally, longest_silence, lost_and_doubled
 from benchmarks.scripted_server import GOOD
 from core.park import Scene
 
@@ -84,10 +84,9 @@ def test_the_next_answer_is_one_that_was_asked_for_after_the_fault() -> None:
 
 
 def test_the_next_message_of_a_board_belongs_to_an_observation_after_the_fault() -> None:
-    tally = Tally(sent=[Sent("p0", 20.0, 999.0, True), Sent("p0", 21.0, 1001.0, True)])
-    tally.remember(MESSAGE, 1000.5, TOLD)
+    tally = Tally(made={Made("p0", 999.0, 1000.5)})
     assert tally.next_message(999.5, ["p0"]) is None, "its observation came before"
-    tally.remember(replace(MESSAGE, today=21, written_at=1002.5), 1003.0, TOLD)
+    tally.made |= {Made("p0", 1001.0, 1002.5), Made("p0", 1003.0, 1004.0)}
     assert tally.next_message(999.5, ["p0"]) == 3.0
     assert tally.next_message(999.5, ["p1"]) is None
 
