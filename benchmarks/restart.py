@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -121,7 +122,10 @@ async def _restart(service: Service, result: Result) -> None:
 
 def as_before(before: Boards, now: Boards) -> bool:
     """Return whether every board shows what it showed, or something newer."""
-    return all(board in now and now[board][1] >= shown_then[1] for board, shown_then in before.items())
+    return all(
+        board in now and (now[board] == then or datetime.fromisoformat(now[board][1]) > datetime.fromisoformat(then[1]))
+        for board, then in before.items()
+    )
 
 
 def _is_new(service: Service, killed: float) -> bool:

@@ -22,7 +22,7 @@ from benchmarks.chaos.service import SENSORS, Plan, Service, check_machine
 from benchmarks.chaos.tally import Tally, lost_and_doubled
 from core.command_line import interrupt_on_sigterm
 from core.errors import SettingError
-from pipeline.cli import DEFAULT_RECIPE, console, run_app, show_table
+from pipeline.cli import DEFAULT_RECIPE, console, run_app
 from pipeline.recipe import load_recipe
 
 FOLDER = Path("runs/chaos")
@@ -56,8 +56,7 @@ def main(
     service = Service(found, plan)
     report = asyncio.run(_run(service, chosen, ways, rounds, seconds, seed))
     report.write(FOLDER)
-    show_table("What each fault cost: the worse round", report.rows())
-    console.print(report.summary())
+    console.print(report.markdown(), soft_wrap=True, markup=False, highlight=False)
     raise SystemExit(int(report.failed))
 
 

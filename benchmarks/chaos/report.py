@@ -87,9 +87,13 @@ class Report:
         }
         text = json.dumps(told_all, ensure_ascii=False, indent=1)
         (folder / "report.json").write_text(text, encoding="utf-8")
+        (folder / "report.md").write_text(self.markdown(), encoding="utf-8")
+
+    def markdown(self) -> str:
+        """Return the table and the totals."""
         lines = ["| " + " | ".join(row) + " |" for row in self.rows()]
         lines.insert(1, "|---|---|" + "---:|" * (len(HEAD) - 2))
-        (folder / "report.md").write_text("\n".join([*lines, "", self.summary(), ""]), encoding="utf-8")
+        return "\n".join([*lines, "", self.summary(), ""])
 
     def _during(self, fault: Fault) -> Counter[str]:
         return Counter(one.kind for one in self._tally.incidents if self._of(one) is fault)
