@@ -24,7 +24,7 @@ from typing import Annotated
 import httpx
 import typer
 
-from benchmarks.chaos.service import BY_HAND, Plan, Service, check_machine
+from benchmarks.chaos.service import BY_HAND, SENSORS, Plan, Service, check_machine
 from core.command_line import interrupt_on_sigterm
 from core.errors import ServiceError
 from core.ports import free_port
@@ -38,6 +38,7 @@ EVERY = 20.0  # seconds between two observations of a sensor
 PATIENCE = 300.0
 FIRST_PORT = 23000  # beside a run of benchmarks.chaos
 LOOK = 0.1
+KEY_SECONDS = 3.0  # within which every gateway knows a new key
 
 Boards = dict[str, tuple[str, str]]  # board → its message and when it was written
 
@@ -140,14 +141,21 @@ def _is_new(service: Service, killed: float) -> bool:
 
 
 def _restore(service: Service, result: Result) -> None:
-    """Back up, restore into an empty database, and start a gateway there."""
+    """Back up, restore into an empty database, and start a gateway there.
+
+    Raises:
+        ServiceError: a command failed, or the boards were not there.
+    """
     environment = dict(service.environment("gateway-1"))
     environment["SIGNBOARD_GATEWAY_DATABASE"] = service.database
     secret = _room(environment, "key", "restored", "--store").split()[-1]
-    for name in ("sensor-1", "sensors"):  # or boards change between the backup and the comparison
+    for name in (*SENSORS, "router"):  # or boards change between the backup and the comparison
         service.programs[name].kill()
-    time.sleep(3)
-    before = shown(_any(service), service.boards)
+    time.sleep(KEY_SECONDS)
+    headers = {"authorization": f"Bearer {secret}"}
+    before = shown(_any(service), service.boards, headers)
+    if len(before) < service.plan.parks:
+        raise ServiceError("Not every board shows a message before the backup.", f"See the logs in {FOLDER}.")
     begin = time.monotonic()
     backup = _room(environment, "backup", str(service.plan.folder / "backups"), "--env=none").strip()
     result.backup = time.monotonic() - begin
@@ -162,7 +170,6 @@ def _restore(service: Service, result: Result) -> None:
     result.restore = time.monotonic() - begin
     _without_signs(Path(elsewhere["SIGNBOARD_GATEWAY_PARKS"]))
     with _Gateway(elsewhere, service.plan.folder / "restored.log") as (url, started):
-        headers = {"authorization": f"Bearer {secret}"}
         asyncio.run(
             until(lambda: len(shown(url, service.boards, headers)) == len(before), "the restored boards are shown")
         )
@@ -189,6 +196,7 @@ class _Gateway:
     def __enter__(self) -> tuple[str, float]:
         port, started = free_port(), time.monotonic()
         command = [sys.executable, "-m", "gateway", "run", f"--port={port}"]
+        command += [f"--model-url=http://127.0.0.1:{free_port()}/v1"]  # none: it must show what it has
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
         return f"http://127.0.0.1:{port}", started
