@@ -140,7 +140,7 @@ class Chaos:
 
     def _boards(self, component: str) -> list[str]:
         """Return the boards that a component concerns."""
-        return self._service.boards[:1] if component in ("sensor-1", "sign-1") else self._service.boards
+        return self._service.boards[:1] if component == "sensor-1" else self._service.boards
 
     async def _read_boards(self) -> None:
         """Read for ever which observations the boards' messages were made from; a database that is down has no news."""

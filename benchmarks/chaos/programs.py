@@ -93,7 +93,9 @@ class Program:
     def kill(self) -> None:
         """Kill it and its children at once, as a lost machine does."""
         if self._process:
+            family = self._family()
             self._signal(signal.SIGKILL)
+            psutil.wait_procs(family, 30)  # PostgreSQL does not start again beside a child of its past
             self._process.wait(30)
 
     def pause(self) -> None:
