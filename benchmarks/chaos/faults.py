@@ -99,7 +99,7 @@ class Chaos:
     async def _happen(self, fault: Fault) -> None:
         program, network = self._service.programs[fault.component], self._service.network
         if fault.kind is Kind.KILL:
-            program.kill()
+            await asyncio.to_thread(program.kill)
             network.refuse(fault.component)
             await asyncio.sleep(program.rest)
             program.start()

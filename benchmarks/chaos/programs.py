@@ -95,7 +95,7 @@ class Program:
         if self._process:
             family = self._family()
             self._signal(signal.SIGKILL)
-            psutil.wait_procs(family, 30)  # PostgreSQL does not start again beside a child of its past
+            psutil.wait_procs(family, 5)  # PostgreSQL does not start again beside a child of its past
             self._process.wait(30)
 
     def pause(self) -> None:
