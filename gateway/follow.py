@@ -78,7 +78,8 @@ class Follower:
                     group.create_task(self._follow(name, pause * number / len(self._station.parks)))
 
     async def _follow(self, name: str, delay: float) -> None:
-        await asyncio.sleep(delay)
+        with suppress(TimeoutError):  # after a start a new observation must not wait for its park's turn
+            await asyncio.wait_for(self._news[name].wait(), delay)
         while True:
             self._news[name].clear()  # what comes during the look causes the next one
             try:

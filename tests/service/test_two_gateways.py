@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
 import pytest
 
-from benchmarks.scripted_server import ScriptedServer, eventually, right_answer, scripted
+from benchmarks.scripted_server import Reply, Request, ScriptedServer, eventually, right_answer, scripted
 from core.ports import free_port
 from tests.conftest import ROOT, run_room
 from tests.service.test_gateway_process import gateway_process
@@ -207,6 +208,24 @@ def test_behind_haproxy_a_killed_gateway_costs_no_board(
                 say(client, reading)
             assert today(client) == 29
             assert len(client.get("/boards/lake/history").json()) == 10
+
+
+def test_behind_haproxy_a_model_that_is_silent_takes_no_gateway_out(server: Postgres, tmp_path: Path) -> None:
+    silent = threading.Event()
+
+    def answer(request: Request) -> Reply:
+        return replace(right_answer(request), delay=60 if silent.is_set() else 0)
+
+    with scripted(answer) as model, two(model, server.new_database(), tmp_path) as clients:
+        ports = [int(str(client.base_url.port)) for client in clients]
+        with haproxy(tmp_path, ports) as address, httpx.Client(base_url=address, trust_env=False, timeout=30) as client:
+            assert eventually(lambda: _answers(client), PATIENCE)
+            say(client, 20)
+            silent.set()
+            end = time.monotonic() + 10
+            while time.monotonic() < end:
+                assert today(client) == 20
+                time.sleep(0.1)
 
 
 def _answers(client: httpx.Client) -> bool:

@@ -23,43 +23,53 @@ QUOTED = "s3cret%2F%40"
 
 
 class Postgres:
-    """A server with one user, who needs a password. It may be stopped and started again."""
+    """A server with one user, who needs a password. It may be stopped and started again.
 
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
+    Args:
+        folder: for its data and its log.
+        port: where it listens; None: any free one.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None) -> None:
+        self.port = port or free_port()
         self._folder = folder
         self._names = itertools.count()
         self._process: subprocess.Popen[bytes] | None = None
         words = folder / "password"
         words.write_text(PASSWORD)
-        if self._user:
+        if self.user:
             for path in (folder, words):
-                shutil.chown(path, self._user)
+                shutil.chown(path, self.user)
         options = [f"--username={USER}", f"--pwfile={words}", "--auth=scram-sha-256", "--encoding=UTF8", "--no-sync"]
         self._run("initdb", f"--pgdata={folder / 'data'}", *options)
 
     @property
-    def _user(self) -> str | None:
+    def user(self) -> str | None:
         """PostgreSQL refuses to run as root; Debian's package brings a user for it."""
         return "postgres" if os.geteuid() == 0 else None
 
     def _command(self, program: str, *arguments: str) -> list[str]:
         found = shutil.which(program, path=PLACES)
-        if not found or (self._user and self._user not in {one.pw_name for one in pwd.getpwall()}):
+        if not found or (self.user and self.user not in {one.pw_name for one in pwd.getpwall()}):
             pytest.fail("PostgreSQL is missing: install it with `apt-get install postgresql`")
         return [found, *arguments]
 
     def _run(self, program: str, *arguments: str) -> None:
         command = self._command(program, *arguments)
-        subprocess.run(command, check=True, capture_output=True, user=self._user, cwd=self._folder)
+        subprocess.run(command, check=True, capture_output=True, user=self.user, cwd=self._folder)
 
-    def start(self) -> None:
+    def server_command(self) -> list[str]:
+        """Return the command of the server itself, which `user` must run."""
         settings = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        command = self._command("postgres", "-D", str(self._folder / "data"), *options)
+        return self._command("postgres", "-D", str(self._folder / "data"), *options)
+
+    def start(self) -> None:
         with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, user=self._user, cwd=self._folder)
-        assert eventually(self._answers, 120), (self._folder / "log").read_text()
+            self._process = subprocess.Popen(
+                self.server_command(), stdout=log, stderr=log, user=self.user, cwd=self._folder
+            )
+        assert eventually(self.answers, 120), (self._folder / "log").read_text()
 
     def stop(self) -> None:
         """Stop it at once, as a crash does: clients lose their connections."""
@@ -80,7 +90,8 @@ class Postgres:
             host="127.0.0.1", port=self.port, user=USER, password=PASSWORD, dbname=database, autocommit=True
         )
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Return whether it lets its user in."""
         try:
             self._connect("postgres").close()
         except psycopg.OperationalError:

@@ -232,6 +232,33 @@ def test_one_parks_fault_stops_neither_the_others_nor_the_next_look(tmp_path: Pa
     run(work)
 
 
+def test_after_a_start_a_new_observation_does_not_wait_for_its_parks_turn(tmp_path: Path) -> None:
+    """The second of two parks has its first look half a minute after the start, or when its sensor reports."""
+
+    async def work() -> None:
+        with SensorStore.open(f"sqlite:///{tmp_path / 'signboard.db'}") as store:
+            station = Station({"hill": LAKE, "lake": LAKE}, store, shared=False)
+            scene = Scene(store)
+            scene.follower._station = station
+            scene.follower._news = {name: asyncio.Event() for name in station.parks}
+            looked: list[str] = []
+
+            async def look(name: str) -> None:
+                looked.append(name)
+
+            scene.follower.look = look  # type: ignore[method-assign]
+            following = asyncio.create_task(scene.follower.run())
+            async with asyncio.timeout(5):
+                while looked != ["hill"]:
+                    await asyncio.sleep(0.01)
+                station._tell({"lake"})
+                while looked != ["hill", "lake"]:
+                    await asyncio.sleep(0.01)
+            following.cancel()
+
+    run(work)
+
+
 def test_a_board_that_is_kept_blank_requests_no_message_until_one_is_wanted(scene: Scene) -> None:
     async def work() -> None:
         scene.both_days(10, 20)
