@@ -40,6 +40,7 @@ KINDS: dict[str, tuple[int, str, str]] = {
     ),
     "model_down": (503, "모델 서버가 응답하지 않습니다", "The model does not answer"),
     "store_down": (503, "데이터베이스를 쓸 수 없습니다", "The database cannot be used"),
+    "gateway_down": (503, "게이트웨이가 응답하지 않습니다", "No gateway answers"),  # deploy/haproxy says it
     "busy": (503, "대기 중인 요청이 너무 많습니다", "Too many requests are waiting"),
     "deadline": (504, "제한 시간 안에 문구를 만들지 못했습니다", "There was no message before the deadline"),
     "internal": (500, "게이트웨이 내부 오류가 발생했습니다", "The gateway itself failed"),

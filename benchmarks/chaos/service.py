@@ -374,7 +374,7 @@ class Service:
         def ready() -> bool:
             return self._status(f"http://127.0.0.1:{settings.router_port}/liveness") == httpx.codes.OK
 
-        self._add("router", router.command(), ready, 5, "signboard-router.service")
+        self._add("router", router.command(), ready, 1, "signboard-router.service")
         return settings.router_port
 
     def _add_sign(self, name: str) -> int:

@@ -19,6 +19,7 @@ import pytest
 
 from benchmarks.scripted_server import Reply, Request, ScriptedServer, eventually, right_answer, scripted
 from core.ports import free_port
+from gateway.problems import ProblemError
 from tests.conftest import ROOT, run_room
 from tests.service.test_gateway_process import gateway_process
 from tests.service.test_sensors import DEVICES, payload, write_park
@@ -208,6 +209,25 @@ def test_behind_haproxy_a_killed_gateway_costs_no_board(
                 say(client, reading)
             assert today(client) == 29
             assert len(client.get("/boards/lake/history").json()) == 10
+
+
+def test_haproxy_answers_without_gateways_as_a_gateway_does(tmp_path: Path) -> None:
+    with haproxy(tmp_path, [free_port(), free_port()]) as address:
+        assert eventually(lambda: _reachable(address), PATIENCE)
+        answer = httpx.get(f"{address}/boards/lake", trust_env=False, timeout=30)
+    assert answer.headers["retry-after"] == "2"
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (
+        answer.json()
+        == ProblemError("gateway_down", "No gateway answers. Ask again in some seconds.").body().model_dump()
+    )
+
+
+def _reachable(address: str) -> bool:
+    try:
+        return httpx.get(address, trust_env=False, timeout=5).status_code >= 500
+    except httpx.HTTPError:
+        return False
 
 
 def test_behind_haproxy_a_model_that_is_silent_takes_no_gateway_out(server: Postgres, tmp_path: Path) -> None:

@@ -27,7 +27,9 @@ ANSWERS, LAST_RAMBLINGS = 3, 2  # of one conversation, each worded anew: the pro
 ABOUT_THE_PARK = ("message", "advice")
 SYSTEM_SHARE = 0.75  # of the short conversations have a system turn
 AWKWARD_SHARE = 0.85  # of the rambling messages close with one of the base's few stock phrases
-LAST_AWKWARD_SHARE = 0.3  # in the last phase: or under the signboard prompt the model hardly reads what is in the park
+# In the last phase, or under the signboard prompt the model hardly reads what is in the park: of the rambling messages
+LAST_AWKWARD_SHARE, LAST_RAMBLING_BOUND = 0.15, 0.5
+NEAR_ZERO, NEAR_ZERO_SHARE = 3, 0.05  # °C; of the readings: subtraction is hardest where the sign changes
 
 
 @cache
@@ -43,10 +45,19 @@ def grid() -> tuple[Reading, ...]:
     return tuple(usual_grid())
 
 
+@cache
+def _near_zero() -> tuple[Reading, ...]:
+    return tuple(one for one in grid() if max(abs(one.yesterday), abs(one.today)) <= NEAR_ZERO)
+
+
+def _reading(rng: random.Random) -> Reading:
+    return rng.choice(_near_zero() if rng.random() < NEAR_ZERO_SHARE else grid())
+
+
 def terse_stream(rng: random.Random) -> Iterator[list[Message]]:
     """First phase: bare questions for the difference, the shortest form in which the subtraction can be learned."""
     while True:
-        yield short_conversation(rng.choice(grid()), None, "difference", rng, system=False)
+        yield short_conversation(_reading(rng), None, "difference", rng, system=False)
 
 
 def short_stream(rng: random.Random) -> Iterator[list[Message]]:
@@ -82,22 +93,21 @@ def _question(kind: str, rng: random.Random, bound: float = 0.0, *, even: bool =
     scene = scene_for(kind, rng, even=even)
     bound = bound if scene or not even else 0.0  # without a list only a path and benches could be bound
     system = rng.random() < SYSTEM_SHARE
-    return short_conversation(rng.choice(grid()), scene, kind, rng, system=system, bound=bound, answers=ANSWERS)
+    return short_conversation(_reading(rng), scene, kind, rng, system=system, bound=bound, answers=ANSWERS)
 
 
 def rambling_stream(rng: random.Random) -> Iterator[list[Message]]:
     """Second phase, other half: the signboard prompt, answered the way the original's base model did."""
     while True:
-        yield rambling_conversation(rng.choice(grid()), random_prompt_scene(rng), rng)
+        yield rambling_conversation(_reading(rng), random_prompt_scene(rng), rng)
 
 
 def last_rambling_stream(rng: random.Random) -> Iterator[list[Message]]:
-    """Last phase, a small part: the same with fewer stock phrases, and more about the park."""
+    """Last phase, the other part: the same with fewer stock phrases, and more about the park."""
     while True:
         scene = scene_for("message", rng, even=True)
-        bound = BOUND if scene else 0.0
-        reading = rng.choice(grid())
-        yield rambling_conversation(reading, scene, rng, LAST_AWKWARD_SHARE, bound, answers=LAST_RAMBLINGS)
+        bound = LAST_RAMBLING_BOUND if scene else 0.0
+        yield rambling_conversation(_reading(rng), scene, rng, LAST_AWKWARD_SHARE, bound, answers=LAST_RAMBLINGS)
 
 
 def short_conversation(

@@ -46,6 +46,8 @@ class Plan:
     park_batch: int = 48
     short_batch: int = 48
     rambling_batch: int = 12
+    message_batch: int = 32  # of the last phase, with the next
+    last_rambling_batch: int = 24
     matrix_lr: float = 1e-3  # Muon, scaled to AdamW's update size
     other_lr: float = 2e-3  # AdamW: embeddings, head, norms
     warmup: int = 30
@@ -160,8 +162,12 @@ def _batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[list[Ba
             yield encode(tokenizer, list(islice(park, plan.park_batch)))
         else:
             last = step >= about_messages
-            talks = list(islice(message if last else short, plan.short_batch))
-            ramblings = list(islice(last_rambling if last else rambling, plan.rambling_batch))
+            if last:
+                talks = list(islice(message, plan.message_batch))
+                ramblings = list(islice(last_rambling, plan.last_rambling_batch))
+            else:
+                talks = list(islice(short, plan.short_batch))
+                ramblings = list(islice(rambling, plan.rambling_batch))
             yield [*encode(tokenizer, talks), *encode(tokenizer, ramblings)]
 
 
