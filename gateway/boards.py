@@ -51,6 +51,15 @@ class BoardView(BaseModel):
         return Sign(self.columns, self.lines)
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What metrics say of a board: its message's age in seconds (None: it is blank), and why it has no reading."""
+
+    age: float | None
+    no_reading: NoReading | None
+    blanked: bool
+
+
 class TooManyBoards(Exception):
     """The gateway remembers no more boards."""
 
@@ -274,6 +283,13 @@ class Boards:
     def view_of(self, board: str) -> BoardView:
         """Return what a board shows; a blank view for one that never showed anything."""
         return self._view(self._boards.get(board) or Board(board))
+
+    def glance(self, board: str) -> Glance:
+        """Return what metrics say of a board: as `view`, without laying out its message."""
+        state = self._boards.get(board) or Board(board)
+        shows = state.placed is not None and self._seconds_left(state) > 0
+        age = max(0.0, self._monotonic() - state.shown_at) if shows else None
+        return Glance(age, state.no_reading, self._blanked_until(state) is not None)
 
     def had_message(self, board: str) -> bool:
         """Return whether a board ever had a message."""

@@ -38,16 +38,14 @@ class BoardMetrics(Collector):
             "signboard_board_no_reading", "1: its sensors give no reading.", labels=["board", "reason"]
         )
         for name in sorted({*self._boards.names(), *self._followed}):
-            view = self._boards.view(name, blank=True)
-            if view is None:
-                continue
+            board = self._boards.glance(name)
             source = "sensors" if name in self._followed else "callers"
-            label = [name, "blanked" if view.blanked_until else source]  # on purpose: no alert
-            blank.add_metric(label, view.message is None)
-            if view.age is not None:
-                age.add_metric(label, view.age)
-            if view.no_reading:
-                why.add_metric([name, view.no_reading], 1)
+            label = [name, "blanked" if board.blanked else source]  # on purpose: no alert
+            blank.add_metric(label, board.age is None)
+            if board.age is not None:
+                age.add_metric(label, board.age)
+            if board.no_reading:
+                why.add_metric([name, board.no_reading], 1)
         yield from (blank, age, why)
 
 
