@@ -1,8 +1,8 @@
-"""Take the docs' pictures of the board's page, from a running gateway without keys, in Chromium.
+"""Take the docs' pictures of the board's page and the administrator's, from a running gateway without keys, in Chromium.
 
-Usage: python -m serve stack, then python -m benchmarks.board_pictures [--url URL] [--out FOLDER]
+Usage: make park, then python -m benchmarks.board_pictures [--url URL] [--out FOLDER]
 Out: docs/images/board-idle.png (a fresh board), board-hot.png (33 → 36 °C, as the model writes it), board-down.png (the
-model is down: the browser answers the page's request for /health with 503).
+model is down: the browser answers the page's request for /health with 503), admin.png (boards, sensors and a sign).
 """
 
 import shutil
@@ -21,7 +21,7 @@ def main(
     url: Annotated[str, typer.Option(help="The gateway.")] = "http://127.0.0.1:8080",
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("docs/images"),
 ) -> None:
-    """Open the page three times."""
+    """Open the pages one after the other."""
     chromium = shutil.which("chromium")
     if not chromium:
         raise ServiceError("Chromium is missing.", "apt-get install chromium fonts-nanum")
@@ -42,6 +42,10 @@ def main(
         page.goto(f"{url}/?board=hot")
         expect(page.locator("#state")).to_have_attribute("data-state", "down")
         _take(page, out / "board-down.png")
+        page.set_viewport_size({"width": 1000, "height": 1150})
+        page.goto(f"{url}/admin")
+        expect(page.locator("#looked")).not_to_be_empty(timeout=30_000)
+        _take(page, out / "admin.png")
         browser.close()
 
 

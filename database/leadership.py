@@ -15,8 +15,8 @@ from database.session import LastingSession
 
 LOCK = 5307_2027  # any number; the migrations have another one
 BEAT_SECONDS = 0.5  # between two looks at the lock
-HELD_SECONDS = 3.0  # for which an answer counts
-IDLE_SECONDS = 6  # after which PostgreSQL ends a session that asks nothing, and frees its lock
+HELD_SECONDS = 2.5  # for which an answer counts
+IDLE_SECONDS = 4  # after which PostgreSQL ends a session that asks nothing, and frees its lock
 
 
 class Leadership:

@@ -241,6 +241,7 @@ def test_behind_haproxy_a_model_that_is_silent_takes_no_gateway_out(server: Post
         with haproxy(tmp_path, ports) as address, httpx.Client(base_url=address, trust_env=False, timeout=30) as client:
             assert eventually(lambda: _answers(client), PATIENCE)
             say(client, 20)
+            assert eventually(lambda: all(today(one) == 20 for one in clients), PATIENCE)
             silent.set()
             end = time.monotonic() + 10
             while time.monotonic() < end:
