@@ -1,4 +1,4 @@
-"""Take the docs' pictures of the board's page and the administrator's, from a running gateway without keys, in Chromium.
+"""Take the docs' pictures of the pages of a board and of the administrator, from a gateway without keys, in Chromium.
 
 Usage: make park, then python -m benchmarks.board_pictures [--url URL] [--out FOLDER]
 Out: docs/images/board-idle.png (a fresh board), board-hot.png (33 → 36 °C, as the model writes it), board-down.png (the

@@ -59,6 +59,8 @@ def write_checkpoint(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
     tensors = {to_kormo(name): tensor.to(torch.bfloat16).contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     write_text(folder / "config.json", json.dumps(kormo_config(model), indent=2) + "\n")
+    for name in ("is_local", "local_files_only"):  # how it was loaded, if a training goes on: no property of it
+        tokenizer.init_kwargs.pop(name, None)
     tokenizer.save_pretrained(folder)
 
 
