@@ -30,7 +30,7 @@ WRITERS = {
 }
 MESSAGES = [build_messages(*GOLDEN), build_messages(Reading(-12, -3))]
 LIKELIEST = 5
-CLOSE = 0.1  # nats: fp32 against bf16
+CLOSE = 0.12  # nats: fp32 against bf16, of AMX too
 ON_CPU = {"kv_cache_memory_bytes": 32 << 20, "block_size": CPU_BLOCK}
 OPTIONS = {"enforce_eager": True, "max_model_len": 256, "max_num_seqs": 2, **(ON_CPU if on_cpu() else {})}
 ASK = """
@@ -41,7 +41,8 @@ folders, messages, options, target = json.loads(sys.argv[1])
 found = {}
 for name, folder in folders.items():
     llm = LLM(model=folder, **options)
-    answers = llm.chat(messages, SamplingParams(temperature=0, max_tokens=4, logprobs=%d), use_tqdm=False)
+    asked = SamplingParams(ignore_eos=True, temperature=0, max_tokens=4, logprobs=%d)
+    answers = llm.chat(messages, asked, use_tqdm=False)
     found[name] = {
         "quantization": llm.llm_engine.vllm_config.model_config.quantization,
         "prompts": [answer.prompt_token_ids for answer in answers],
@@ -101,7 +102,7 @@ def test_vllm_computes_what_was_proven(asked: Asked, family: str) -> None:
     """The proofs run transformers' layers in fp32; vLLM has its own, in bf16."""
     folder = asked.folders[family]
     assert furthest(asked, family, awq_weights(folder)) < CLOSE
-    assert furthest(asked, family, Checkpoint(folder.parent / "merged")) > 3 * CLOSE, "the 16-bit weights"
+    assert furthest(asked, family, Checkpoint(folder.parent / "merged")) > 2.5 * CLOSE, "the 16-bit weights"
 
 
 def furthest(asked: Asked, family: str, weights: Weights) -> float:
