@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from core.prompt import GOLDEN, build_messages
 from core.reading import Reading
@@ -30,7 +31,9 @@ WRITERS = {
 }
 MESSAGES = [build_messages(*GOLDEN), build_messages(Reading(-12, -3))]
 LIKELIEST = 5
-CLOSE = 0.12  # nats: fp32 against bf16, of AMX too
+# Nats, fp32 against bf16; where the CPU has AMX, vLLM also rounds what 4-bit weights are multiplied with to 8 bits.
+CLOSE = 0.12 if torch.cpu._is_amx_tile_supported() else 0.1  # as vLLM asks
+FAR = 0.3
 ON_CPU = {"kv_cache_memory_bytes": 32 << 20, "block_size": CPU_BLOCK}
 OPTIONS = {"enforce_eager": True, "max_model_len": 256, "max_num_seqs": 2, **(ON_CPU if on_cpu() else {})}
 ASK = """
@@ -102,7 +105,7 @@ def test_vllm_computes_what_was_proven(asked: Asked, family: str) -> None:
     """The proofs run transformers' layers in fp32; vLLM has its own, in bf16."""
     folder = asked.folders[family]
     assert furthest(asked, family, awq_weights(folder)) < CLOSE
-    assert furthest(asked, family, Checkpoint(folder.parent / "merged")) > 2.5 * CLOSE, "the 16-bit weights"
+    assert furthest(asked, family, Checkpoint(folder.parent / "merged")) > FAR, "the 16-bit weights"
 
 
 def furthest(asked: Asked, family: str, weights: Weights) -> float:

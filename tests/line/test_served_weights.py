@@ -14,11 +14,11 @@ from serve.launch import Variant, prepare
 from serve.settings import ServeSettings
 from tests.conftest import ROOT
 from tests.support.served_weights import EXTENSION, Weight
-from training.checkpoint import read_header, weight_files
+from training.checkpoint import read_header, read_json, weight_files
 
-# Of a matrix's 4-bit bytes: for 64 weights a 16-bit scale and a 4-bit zero, which vLLM keeps in 32 bits, too, where the
-# CPU has AMX; and some room.
-SCALES = 0.25
+# Bytes beside the weights, for each group of them: a 16-bit scale and a 4-bit zero; or, where the CPU has AMX and vLLM
+# multiplies 8-bit integers, a 32-bit scale, a 32-bit sum and an 8-bit zero.
+BESIDE = (2.5, 9)
 
 
 @pytest.mark.parametrize(("variant", "four_bit"), [(Variant.AWQ, True), (Variant.MERGED, False)])
@@ -44,7 +44,9 @@ def test_the_served_process_holds_four_bit_matrices(
     )
     four_bits = numbers / 2
     if four_bit:
-        assert four_bits <= packed <= held <= four_bits * (1 + SCALES)
+        groups = numbers / read_json(line / "awq" / "config.json")["quantization_config"]["group_size"]
+        assert four_bits <= packed <= held
+        assert (held - four_bits) / groups in BESIDE
     else:  # the check can tell: a CPU keeps 16-bit matrices in a form of its own, out of sight
         assert packed == 0
         assert held in (0, numbers * 2)
