@@ -1,4 +1,4 @@
-"""TCP ports of this machine: check one, or find a free one."""
+"""TCP ports of this machine: check one, find a free one, see whether somebody listens."""
 
 import socket
 
@@ -26,3 +26,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Return whether something accepts connections at a port of 127.0.0.1."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True

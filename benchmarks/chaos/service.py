@@ -13,7 +13,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from benchmarks.chaos.network import Network
 from benchmarks.chaos.programs import FIRST_PORT, Ports, Program, supervise, wait_ready
 from benchmarks.chaos.tally import Made, Sent
 from core.errors import ServiceError
-from core.ports import free_port
+from core.ports import free_port, listens
 from core.prompt import PROMPT_FILE, build_messages
 from core.reading import Reading
 from database.database import Database
@@ -54,6 +53,7 @@ from serve.flags import (
 from serve.preflight import check_memory
 from serve.router import Router, health_path
 from serve.settings import ServeSettings
+from tests.support.haproxy import haproxy_command
 from tests.support.postgres import PLACES, Postgres
 
 ROOT = Path(__file__).parents[2]
@@ -264,32 +264,18 @@ class Service:
         self._add_sensors("sensor-1", self.boards[:1], plan.every / QUICK, self.acknowledged[0])
         self._add_sensors("sensors", self.boards[1:], plan.every, self.acknowledged[1])
 
-    def _add(
-        self,
-        name: str,
-        command: list[str],
-        ready: Callable[[], bool],
-        rest: float,
-        supervisor: str,
-        *,
-        environment: dict[str, str] | None = None,
-        user: str | None = None,
-        end: signal.Signals = signal.SIGTERM,
-        log: Path | None = None,
-    ) -> None:
-        file = log or self.plan.folder / f"{name}.log"
-        self.programs[name] = Program(
-            name, command, file, ready, rest, supervisor, environment=environment, user=user, end=end
-        )
+    def _add(self, program: Program) -> None:
+        self.programs[program.name] = program
+
+    def _log(self, name: str) -> Path:
+        return self.plan.folder / f"{name}.log"
 
     def _add_postgresql(self) -> None:
         self._data = Path(tempfile.mkdtemp(prefix="signboard-chaos-"))  # another user's: outside of our folders
         server = self._postgres = Postgres(self._data, self._ports.new())
         command, log = server.server_command(), self._data / "log"
         told = "5 s, assumed: Debian's unit leaves the restart to people"
-        self._add(
-            "postgresql", command, server.answers, 5, told, user=server.user, end=signal.SIGQUIT, log=log
-        )  # fmt: skip
+        self._add(Program("postgresql", command, log, server.answers, 5, told, user=server.user, end=signal.SIGQUIT))
 
     async def _start_database(self, tell: Callable[[str], None]) -> None:
         if self._postgres:
@@ -338,9 +324,8 @@ class Service:
         file = folder / "mosquitto.conf"
         file.write_text(shipped, encoding="utf-8")
         command = [shutil.which("mosquitto", path=SYSTEM) or "mosquitto", "-c", str(file)]
-        self._add(
-            "mosquitto", command, lambda: listens(self._broker), 0.1, "Restart=on-failure, compose's unless-stopped"
-        )
+        told, log = "Restart=on-failure, compose's unless-stopped", self._log("mosquitto")
+        self._add(Program("mosquitto", command, log, lambda: listens(self._broker), 0.1, told))
 
     def _add_vllm(self, name: str) -> int:
         port, recipe, checkpoint = self._ports.new(), self._recipe, self.plan.checkpoint
@@ -362,7 +347,8 @@ class Service:
                 return answer.status_code == httpx.codes.OK
             return False
 
-        self._add(name, vllm_command(flags), ready, 15, "signboard-vllm.service", environment=environment)
+        told, log = "signboard-vllm.service", self._log(name)
+        self._add(Program(name, vllm_command(flags), log, ready, 15, told, environment=environment))
         return port
 
     def _add_router(self, vllm: dict[str, int]) -> int:
@@ -372,15 +358,16 @@ class Service:
         router = Router(servers, health_path(self._prompt), DEADLINE, settings)
 
         def ready() -> bool:
-            return self._status(f"http://127.0.0.1:{settings.router_port}/liveness") == httpx.codes.OK
+            return self._healthy(f"http://127.0.0.1:{settings.router_port}", "liveness")
 
-        self._add("router", router.command(), ready, 1, "signboard-router.service")
+        self._add(Program("router", router.command(), self._log("router"), ready, 1, "signboard-router.service"))
         return settings.router_port
 
     def _add_sign(self, name: str) -> int:
         port = self._ports.new()
         command = [sys.executable, "-m", "signs", "simulate", f"--url=tcp://127.0.0.1:{port}", "--size=160x32"]
-        self._add(name, command, lambda: listens(port), 5, "5 s, assumed: the power comes back")
+        told = "5 s, assumed: the power comes back"
+        self._add(Program(name, command, self._log(name), lambda: listens(port), 5, told))
         return port
 
     def _add_gateway(self, name: str, model: int, signs: dict[str, int], count: int) -> tuple[str, int, int]:
@@ -403,10 +390,9 @@ class Service:
         self._environments[name] = os.environ | {f"SIGNBOARD_GATEWAY_{key}": value for key, value in told.items()}
         command = [sys.executable, "-m", "gateway", "run", f"--port={port}"]
         command += [f"--model-url=http://127.0.0.1:{at_model}/v1"]
-        self._add(
-            name, command, lambda: self._status(f"{url}/health") == httpx.codes.OK, 5, "signboard-gateway.service",
-            environment=self._environments[name],
-        )  # fmt: skip
+        log, environment = self._log(name), self._environments[name]
+        told_by = "signboard-gateway.service"
+        self._add(Program(name, command, log, lambda: self._healthy(url), 5, told_by, environment=environment))
         return name, self._ports.new(), port
 
     def _write_parks(self, gateway: str, signs: dict[str, int]) -> Path:
@@ -429,17 +415,10 @@ class Service:
     def _add_haproxy(self, gateways: list[int]) -> None:
         port, self._entrance = self._ports.new(), self._ports.new()
         self.network.link("callers", "haproxy", self._entrance, port)
-        text = (ROOT / "deploy/haproxy/haproxy.cfg").read_text(encoding="utf-8")
-        text = text.replace("127.0.0.1:80\n", f"127.0.0.1:{port}\n")
-        for address, target in zip(("10.0.0.11:8080", "10.0.0.12:8080"), [*gateways, free_port()], strict=False):
-            text = text.replace(address, f"127.0.0.1:{target}")
-        file = self.plan.folder / "haproxy.cfg"
-        file.write_text(text, encoding="utf-8")
-        command = [shutil.which("haproxy", path=SYSTEM) or "haproxy", "-db", "-f", str(file)]
-        self._add(
-            "haproxy", command, lambda: self._status(f"http://127.0.0.1:{port}/health") == httpx.codes.OK, 0.1,
-            "Debian's unit: Restart=always",
-        )  # fmt: skip
+        unused = [free_port()] * (2 - len(gateways))
+        command = haproxy_command(self.plan.folder / "haproxy.cfg", port, [*gateways, *unused])
+        url, told = f"http://127.0.0.1:{port}", "Debian's unit: Restart=always"
+        self._add(Program("haproxy", command, self._log("haproxy"), lambda: self._healthy(url), 0.1, told))
 
     def _add_sensors(self, name: str, boards: list[str], every: float, file: Path) -> None:
         link = self.network.link(name, "mosquitto", self._ports.new(), self._broker)
@@ -452,22 +431,18 @@ class Service:
             str(file),
             *boards,
         ]
-        self._add(name, command, lambda: file.exists() and file.stat().st_size > 0, 5, "5 s, assumed: its own watchdog")
+        told = "5 s, assumed: its own watchdog"
 
-    def _status(self, url: str) -> int:
+        def ready() -> bool:
+            return file.exists() and file.stat().st_size > 0
+
+        self._add(Program(name, command, self._log(name), ready, 5, told))
+
+    def _healthy(self, url: str, path: str = "health") -> bool:
         try:
-            return self._answers.get(url).status_code
+            return self._answers.get(f"{url}/{path}").status_code == httpx.codes.OK
         except httpx.HTTPError:
-            return 0
-
-
-def listens(port: int) -> bool:
-    """Return whether something accepts connections at a port."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
+            return False
 
 
 def _zone_of_noon() -> str:

@@ -3,7 +3,6 @@
 import os
 import queue
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from benchmarks.scripted_server import eventually
-from core.ports import free_port
+from core.ports import free_port, listens
 from tests.conftest import ROOT
 from tests.service.test_containers import compose_file
 
@@ -76,14 +75,6 @@ class User:
     def leave(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 def attempt(port: int, name: str, password: str, topic: str) -> None:

@@ -1,9 +1,7 @@
 """Two real gateways on one real PostgreSQL, with and without a real HAProxy before them."""
 
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
@@ -20,11 +18,12 @@ import pytest
 from benchmarks.scripted_server import Reply, Request, ScriptedServer, eventually, right_answer, scripted
 from core.ports import free_port
 from gateway.problems import ProblemError
-from tests.conftest import ROOT, run_room
+from tests.conftest import run_room
 from tests.service.test_gateway_process import gateway_process
 from tests.service.test_sensors import DEVICES, payload, write_park
 from tests.service.test_state import metric, say, today
 from tests.support.broker import mosquitto, publisher
+from tests.support.haproxy import haproxy_command
 from tests.support.postgres import QUOTED, USER, Postgres
 from tests.support.relay import Relay
 
@@ -177,14 +176,8 @@ def test_a_leader_that_is_cut_off_counts_itself_out_before_the_other_leads(
 @contextmanager
 def haproxy(folder: Path, ports: list[int]) -> Iterator[str]:
     """Run HAProxy with the shipped configuration before gateways at these ports."""
-    program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-    assert program, "HAProxy is missing: apt-get install haproxy"
     port = free_port()
-    text = (ROOT / "deploy/haproxy/haproxy.cfg").read_text().replace("127.0.0.1:80\n", f"127.0.0.1:{port}\n")
-    for address, target in zip(("10.0.0.11:8080", "10.0.0.12:8080"), ports, strict=True):
-        text = text.replace(address, f"127.0.0.1:{target}")
-    (folder / "haproxy.cfg").write_text(text)
-    with subprocess.Popen([program, "-db", "-f", str(folder / "haproxy.cfg")]) as process:
+    with subprocess.Popen(haproxy_command(folder / "haproxy.cfg", port, ports)) as process:
         try:
             yield f"http://127.0.0.1:{port}"
         finally:

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from benchmarks.scripted_server import eventually
-from core.ports import free_port
+from core.ports import free_port, listens
 
 PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 CONFIG = """
@@ -57,20 +56,13 @@ class Mosquitto:
     def start(self) -> None:
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
-        assert eventually(self._listens), (self._folder / "log").read_text()
+        assert eventually(lambda: listens(self.port)), (self._folder / "log").read_text()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self._process:
             self._process.send_signal(how)
             self._process.wait(10)
             self._process = None
-
-    def _listens(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
 
 
 @contextmanager
