@@ -154,21 +154,20 @@ def _batches(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> Iterator[list[Ba
             last_rambling_stream,
         )
     )
-    about_messages = plan.terse_steps + plan.mixed_steps
+    to_mixed = plan.terse_steps
+    to_parks = to_mixed + plan.mixed_steps
+    to_messages = to_parks + plan.park_steps
     for step in range(plan.steps):
-        if step < plan.terse_steps:
+        if step < to_mixed:
             yield encode(tokenizer, list(islice(terse, plan.terse_batch)), plan.terse_batch)
-        elif about_messages <= step < about_messages + plan.park_steps:
+        elif step < to_parks:
+            talks, ramblings = islice(short, plan.short_batch), islice(rambling, plan.rambling_batch)
+            yield [*encode(tokenizer, list(talks)), *encode(tokenizer, list(ramblings))]
+        elif step < to_messages:
             yield encode(tokenizer, list(islice(park, plan.park_batch)))
         else:
-            last = step >= about_messages
-            if last:
-                talks = list(islice(message, plan.message_batch))
-                ramblings = list(islice(last_rambling, plan.last_rambling_batch))
-            else:
-                talks = list(islice(short, plan.short_batch))
-                ramblings = list(islice(rambling, plan.rambling_batch))
-            yield [*encode(tokenizer, talks), *encode(tokenizer, ramblings)]
+            talks, ramblings = islice(message, plan.message_batch), islice(last_rambling, plan.last_rambling_batch)
+            yield [*encode(tokenizer, list(talks)), *encode(tokenizer, list(ramblings))]
 
 
 def new_optimizers(model: LlamaForCausalLM, plan: Plan) -> list[torch.optim.Optimizer]:
