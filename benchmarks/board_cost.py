@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
-from benchmarks.scripted_server import eventually, right_answer, scripted
+from benchmarks.scripted_server import eventually, healthy, right_answer, scripted
 from core.ports import free_port
 
 AT_ONCE = 32
@@ -36,7 +37,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, scripted(right_answer) as model:
         url = options.database or f"sqlite:///{folder}/signboard.db"
-        with _gateway(model.url, url, Path(folder)) as address:
+        with running_gateway(model.url, url, Path(folder), BOARDS) as (_, address):
             found = asyncio.run(_measure(address, options.rounds))
     for what, (without, with_board) in found.items():
         print(
@@ -45,26 +46,22 @@ def main() -> None:
 
 
 @contextmanager
-def _gateway(model: str, database: str, folder: Path) -> Iterator[str]:
+def running_gateway(model_url: str, database: str, folder: Path, boards: int) -> Iterator[tuple[psutil.Process, str]]:
+    """Run a gateway in a process of its own; yield it and its address once it answers. Its log goes to the folder."""
     port = free_port()
-    told = {"SIGNBOARD_GATEWAY_DATABASE": database, "SIGNBOARD_GATEWAY_RATE_LIMIT": "10000000/minute"}
-    command = [sys.executable, "-m", "gateway", "run", f"--port={port}", f"--model-url={model}"]
+    log_file, address = folder / f"gateway-{port}.log", f"http://127.0.0.1:{port}"
+    told = {"DATABASE": database, "RATE_LIMIT": "10000000/minute", "BOARDS": str(boards)}
+    environment = os.environ | {f"SIGNBOARD_GATEWAY_{name}": value for name, value in told.items()}
+    command = [sys.executable, "-m", "gateway", "run", f"--port={port}", f"--model-url={model_url}"]
     with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(command, env=os.environ | told, stdout=log, stderr=log) as process,
+        log_file.open("wb") as log,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
     ):
         try:
-            assert eventually(lambda: _answers(port), 120), (folder / "log").read_text()
-            yield f"http://127.0.0.1:{port}"
+            assert eventually(lambda: healthy(address), 600), log_file.read_text()
+            yield psutil.Process(process.pid), address
         finally:
             process.terminate()
-
-
-def _answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False, timeout=5).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
 
 
 async def _measure(address: str, rounds: int) -> dict[str, tuple[float, float]]:

@@ -15,12 +15,9 @@ import heapq
 import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,12 +28,13 @@ import psutil
 import typer
 from sqlalchemy import insert, text
 
+from benchmarks.board_cost import running_gateway
 from benchmarks.router import Load, routed
-from benchmarks.scripted_server import GOOD, eventually, right_answer, scripted
-from core.ports import free_port
+from benchmarks.scripted_server import GOOD, right_answer, scripted
+from core.errors import StageError
 from core.sign import DEFAULT_SIGN
 from database.database import Database
-from gateway.board_store import MESSAGES, BoardStore
+from gateway.board_store import MESSAGES, BoardStore, history_row
 from gateway.placed import Placed, Shown
 from gateway.settings import HISTORY
 from pipeline.cli import console, new_app, run_app, show_table
@@ -99,19 +97,19 @@ def _store(url: str, count: int, folder: Path) -> dict[str, float]:
     with Database.open(url) as database:
         found = _fill(database, count)
     with ExitStack() as stack:
-        model = stack.enter_context(scripted(right_answer))
-        gateways = [
-            stack.enter_context(_gateway(model.url, url, count, folder)) for _ in range(1 + url.startswith("postgres"))
-        ]
-        first = gateways[0]
-        found |= {"start_s": first.start, "mib": first.process.memory_info().rss / 2**20}
-        before = [_cpu(one.process) for one in gateways]
+        model, begin = stack.enter_context(scripted(right_answer)), time.perf_counter()
+        first, address = stack.enter_context(running_gateway(model.url, url, folder, count))
+        found |= {"start_s": time.perf_counter() - begin, "mib": first.memory_info().rss / 2**20}
+        gateways = [first]
+        if url.startswith("postgres"):
+            gateways.append(stack.enter_context(running_gateway(model.url, url, folder, count))[0])
+        before = _cpu(first)
         time.sleep(SECONDS)
-        found["idle_share"] = (_cpu(first.process) - before[0]) / SECONDS
-        before = [_cpu(one.process) for one in gateways]
-        done = asyncio.run(_load(first.address, count))
-        spent = [1000 * (_cpu(one.process) - start) / done for one, start in zip(gateways, before, strict=True)]
-        found |= {"per_second": done / SECONDS, "cpu_ms": spent[0], "other_cpu_ms": spent[-1] if spent[1:] else 0.0}
+        found["idle_share"] = (_cpu(first) - before) / SECONDS
+        begun = [_cpu(one) for one in gateways]
+        done = asyncio.run(_load(address, count))
+        spent = [1000 * (_cpu(one) - start) / done for one, start in zip(gateways, begun, strict=True)]
+        found |= {"per_second": done / SECONDS, "cpu_ms": spent[0], "other_cpu_ms": spent[1] if spent[1:] else 0.0}
     return found
 
 
@@ -121,7 +119,7 @@ def _fill(database: Database, count: int) -> dict[str, float]:
     for start in range(0, count, CHUNK):
         chunk = range(start, min(count, start + CHUNK))
         store.write([_placed(board, 0, now) for board in chunk])
-        rows = [_history_row(_placed(board, number, now)) for number in range(1, HISTORY) for board in chunk]
+        rows = [history_row(_placed(board, number, now)) for number in range(1, HISTORY) for board in chunk]
         with database.writing() as connection:
             connection.execute(insert(MESSAGES), rows)
     found = {"kib": _size(database) / count / 1024}
@@ -131,10 +129,6 @@ def _fill(database: Database, count: int) -> dict[str, float]:
             store.write([_placed((start + n) % count, HISTORY + batch + start, now) for n in range(batch)])
         found[f"writes_{batch}"] = WRITES / (time.perf_counter() - begin)
     return found
-
-
-def _history_row(placed: Placed) -> dict[str, str]:
-    return {"id": placed.id, "board": placed.board, "message": placed.shown.model_dump_json()}
 
 
 def _placed(board: int, number: int, now: datetime) -> Placed:
@@ -161,41 +155,6 @@ def _size(database: Database) -> float:
     )
     with database.reading() as connection:
         return float(connection.execute(text(query)).scalar_one())
-
-
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    """A gateway that runs; `start`: seconds until it answered."""
-
-    process: psutil.Process
-    address: str
-    start: float
-
-
-@contextmanager
-def _gateway(model: str, database: str, count: int, folder: Path) -> Iterator[Gateway]:
-    port = free_port()
-    told = {"DATABASE": database, "RATE_LIMIT": "10000000/minute", "BOARDS": str(count)}
-    environment = os.environ | {f"SIGNBOARD_GATEWAY_{name}": value for name, value in told.items()}
-    command = [sys.executable, "-m", "gateway", "run", f"--port={port}", f"--model-url={model}"]
-    begin = time.perf_counter()
-    with (
-        (folder / f"{port}.log").open("wb") as log,
-        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
-    ):
-        try:
-            assert eventually(lambda: _answers(port), 600), (folder / f"{port}.log").read_text()
-            start = time.perf_counter() - begin
-            yield Gateway(psutil.Process(process.pid), f"http://127.0.0.1:{port}", start)
-        finally:
-            process.terminate()
-
-
-def _answers(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False, timeout=5).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
 
 
 def _cpu(process: psutil.Process) -> float:
@@ -266,7 +225,10 @@ def store_rows(stores: list[dict[str, Any]]) -> list[list[str]]:
 @app.command()
 def calculate() -> None:
     """Print what many boards need, from the last measurement."""
-    parts = parts_of(json.loads(REPORT.read_text(encoding="utf-8")))
+    found = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.exists() else {"stores": []}
+    if "router" not in found or not any(one["store"] == "PostgreSQL" for one in found["stores"]):
+        raise StageError(f"{REPORT} has no measurement of PostgreSQL and the router.", "Run `measure` with both first.")
+    parts = parts_of(found)
     show_table(f"Calculated: a message for each board every {PACE / 60:.0f} minutes", needed_rows(parts))
     show_table("Simulated: all boards send within a minute, or within five", burst_rows(parts))
 

@@ -23,7 +23,7 @@ from typing import Annotated
 import httpx
 import typer
 
-from benchmarks.scripted_server import Reply, Request, ScriptedServer, eventually, right_answer
+from benchmarks.scripted_server import Reply, Request, ScriptedServer, eventually, healthy, right_answer
 from core.errors import SignboardError
 from core.ports import free_port
 from core.prompt import prompt_name
@@ -78,7 +78,7 @@ class FakeServer:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self._process = subprocess.Popen(self._command, preexec_fn=end_with_parent)  # noqa: PLW1509 - nobody else ends it
-        assert eventually(lambda: _answers(self.url), 60), "the server did not start"
+        assert eventually(lambda: healthy(self.url), 60), "the server did not start"
 
     def hurt(self, fault: Fault) -> None:
         """Let the fault begin."""
@@ -149,18 +149,11 @@ def routed(answer: float = ANSWER, deadline: float = 10) -> Iterator[Routed]:
             for one in servers:
                 one.start()
             with RouterProcess(router, Path(folder) / "router.log") as process:
-                assert eventually(lambda: _answers(router.url.removesuffix("/v1")), 60), process.log.read_text()
+                assert eventually(lambda: healthy(router.url.removesuffix("/v1")), 60), process.log.read_text()
                 yield Routed(router, servers, process.pid)
         finally:
             for one in servers:
                 one.stop()
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", trust_env=False, timeout=5).status_code == httpx.codes.OK
-    except httpx.HTTPError:
-        return False
 
 
 @dataclass(slots=True)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
+
 from core.prompt import read_user_text
 from data.compose import compose
 
@@ -161,3 +163,11 @@ def eventually(condition: Callable[[], bool], timeout: float = 10.0) -> bool:
     while not condition() and time.monotonic() < end:
         time.sleep(0.02)
     return condition()
+
+
+def healthy(url: str) -> bool:
+    """Return whether a server's /health answers 200."""
+    try:
+        return httpx.get(f"{url}/health", trust_env=False, timeout=5).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False

@@ -99,11 +99,9 @@ class BoardStore:
         Raises:
             DatabaseError: they could not be read.
         """
+        query = select(BOARDS).order_by(BOARDS.c.written_at.desc()).limit(limit)
         with self._database.reading() as connection:
-            return [
-                _placed(row)
-                for row in connection.execute(select(BOARDS).order_by(BOARDS.c.written_at.desc()).limit(limit))
-            ]
+            return [_placed(row) for row in connection.execute(query)]
 
     def one(self, board: str) -> Placed | None:
         """Return the message that a board has; None: the database knows no such board.
@@ -148,8 +146,12 @@ class BoardStore:
 
     def _remember(self, connection: Connection, placed: Placed) -> bool:
         """Add a message to its board's history; return whether it is new there."""
-        row = {"id": placed.id, "board": placed.board, "message": placed.shown.model_dump_json()}
-        kept = self._database.insert(MESSAGES).values(row).on_conflict_do_nothing().returning(MESSAGES.c.number)
+        kept = (
+            self._database.insert(MESSAGES)
+            .values(history_row(placed))
+            .on_conflict_do_nothing()
+            .returning(MESSAGES.c.number)
+        )
         if connection.execute(kept).first() is None:
             return False
         ours = MESSAGES.c.board == placed.board
@@ -173,6 +175,11 @@ class BoardStore:
         if self._database.is_postgresql:
             told = {"channel": CHANNEL, "told": f"{id_}:{board}"}
             connection.execute(text("SELECT pg_notify(:channel, :told)"), told)
+
+
+def history_row(placed: Placed) -> dict[str, str]:
+    """Return a message's row of `MESSAGES`."""
+    return {"id": placed.id, "board": placed.board, "message": placed.shown.model_dump_json()}
 
 
 def _row(placed: Placed) -> dict[str, Any]:
