@@ -1,7 +1,7 @@
 """Ablations: change one setting at a time, serve the resulting 4-bit checkpoint and ask it for the whole grid.
 
 Usage: python -m benchmarks.ablations NAME… [--recipe recipes/nano.yaml] [--rounds 1]
-Names: temperature, repetition_penalty, rows, rank, targets, epochs, calibration, duo_scaling, group_size; or all.
+Names: temperature, repetition_penalty, rows, rank, targets, epochs, calibration, duo_scaling, clip, group_size; or all.
 In: a finished run of the recipe. Out: runs/ablations/NAME.md and the table on the screen. Each value gets its own run,
 runs/ablate-…, whose finished stages are skipped the next time. Not run by `make test`.
 """
@@ -53,6 +53,7 @@ QUANTIZED: dict[str, dict[str, list[str]]] = {
         ROUND_TO_NEAREST: [],
     },
     "duo_scaling": {value: [f"quantize.duo_scaling={value}"] for value in ("false", "true")},
+    "clip": {value: [f"quantize.clip={value}"] for value in ("false", "true")},
     "group_size": {str(n): [f"quantize.group_size={n}"] for n in (32, 64, 128)},
 }
 SAMPLED: dict[str, list[Any]] = {

@@ -111,6 +111,7 @@ def _run_autoawq(merged: Path, calibration: list[list[int]], target: Path, setti
         },
         calib_data=calibration,
         duo_scaling=settings.duo_scaling,
+        apply_clip=settings.clip,
         max_calib_samples=len(calibration),
         max_calib_seq_len=settings.calibration_length,
     )

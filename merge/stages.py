@@ -20,7 +20,8 @@ from pipeline.recipe import Fold, GenerationSection, QuantizeSection, Recipe
 from pipeline.stage import run_stage
 from training.checkpoint import TOKENIZER_FILES, end_tokens, read_json
 
-MERGED_FORMAT = AWQ_FORMAT = 6  # see run_stage
+MERGED_FORMAT = 6  # see run_stage
+AWQ_FORMAT = 7
 
 
 def run_fold(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
@@ -184,7 +185,7 @@ def refuse_lossy(proof: dict[str, float], settings: QuantizeSection) -> None:
     if not proof["loss_awq"] <= proof["loss_round_to_nearest"] * settings.max_over_rounding:
         raise StageError(
             f"AWQ (loss {proof['loss_awq']}) is worse than round-to-nearest ({proof['loss_round_to_nearest']}).",
-            "Try quantize.duo_scaling=false or more calibration rows; nothing was published.",
+            "Try quantize.clip=false, quantize.duo_scaling=false or more calibration rows; nothing was published.",
         )
     if not proof["loss_ratio"] <= settings.max_loss_ratio:
         raise StageError(

@@ -107,6 +107,7 @@ class QuantizeSection(Section):
     group_size: Literal[32, 64, 128] | None = None  # None: the largest that divides every matrix
     zero_point: bool = True
     duo_scaling: bool = False  # AutoAWQ's default True ruins small models
+    clip: bool = True  # search how far to cut off each group's extreme weights
     calibration_rows: int = Field(default=128, ge=1)  # training rows in the serving template, packed into blocks
     calibration_length: int | None = Field(default=None, ge=16)  # tokens per block. None: 256, or the longest row
     calibration_text: Path | None = None  # another text, for comparison: the verdict fails the checkpoint

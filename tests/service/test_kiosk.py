@@ -37,7 +37,12 @@ PIXELS = """() => {
 LIT = """sign.width
   && sign.getContext('2d').getImageData(0, 0, sign.width, sign.height).data.some((value, i) => i % 4 < 3 && value)"""
 SHOWN, BLANK = f"() => {LIT}", f"() => !({LIT})"
-INSTALLED = "navigator.serviceWorker.ready.then(() => true)"
+# Ready is not yet activated: a browser that ends in between may start without the worker.
+INSTALLED = """navigator.serviceWorker.ready.then((registration) => new Promise((done) => {
+  const worker = registration.active, look = () => worker.state == "activated" && done(true);
+  worker.addEventListener("statechange", look);
+  look();
+}))"""
 
 
 def show(client: httpx.Client, today: int = 36, board: str = "main") -> str:
