@@ -1,26 +1,26 @@
-"""A blind panel: readers judge served, composed and hand-written messages without knowing which is which.
+"""A blind panel: readers judge served and hand-written messages without knowing which is which.
 
 Usage:
-    python -m benchmarks.panel sheet docs/panel/round-1 --answers runs/nano/verdict/answers.jsonl
-    python -m benchmarks.panel tally docs/panel/round-1
+    python -m benchmarks.panel sheet docs/panel/round-5
+    python -m benchmarks.panel tally docs/panel/round-5
 
-In: answers of an evaluation, or the composed training set. Out: sheet-<N>.tsv for each reader, key.json, and, once the
-readers have written verdict-<N>.tsv (docs/panel/README.md tells them how), a table.
+In: a running server. Out: sheet-<N>.tsv for each reader, key.json, and, once the readers have written verdict-<N>.tsv
+(docs/panel/README.md tells them how), a table.
 """
 
+import asyncio
 import csv
 import json
 import random
 from collections import defaultdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from core.errors import SettingError
-from core.reading import Reading
-from data.scenes import scene_of
-from data.sets import Example, diverse, handwritten
+from data.sets import Example, handwritten
+from evaluation.ask import ask_client
 from pipeline.cli import new_app, run_app, show_table
 from pipeline.files import write_text
 
@@ -35,24 +35,28 @@ FolderArgument = Annotated[Path, typer.Argument(help="The round's folder.")]
 @app.command()
 def sheet(
     folder: FolderArgument,
-    answers: Annotated[Path | None, typer.Option(help="answers.jsonl; without it, composed training rows.")] = None,
-    column: Annotated[str, typer.Option(help="The column of the answers.")] = "awq",
-    readers: Annotated[int, typer.Option(min=1)] = 3,
+    url: Annotated[str, typer.Option(help="Endpoint.")] = "http://127.0.0.1:8000/v1",
+    model: Annotated[str, typer.Option(help="Served model name.")] = "signboard",
+    readers: Annotated[int, typer.Option(min=2)] = 3,
     seed: Annotated[int, typer.Option()] = 1,
 ) -> None:
-    """Draw a sheet for each reader: half machine-made, half hand-written, spread over today's temperature, shuffled."""
+    """Draw a sheet for each reader: half hand-written, half served for the days and parks of another reader."""
     rng = random.Random(seed)
-    made = _spread(_served(answers, column) if answers else diverse(2000, seed)["train"], HALF * readers, rng)
     written = _spread([row for rows in handwritten().values() for row in rows], HALF * readers, rng)
+    cases = [(seed, row.reading, row.scene) for row in written]
+    served = [
+        Example(answer.reading, answer.scene, answer.text)
+        for answer in asyncio.run(ask_client(cases, url, model, "none"))
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     key: dict[str, dict[str, str]] = {}
-    for reader in range(1, readers + 1):
-        mine = [("machine", row) for row in made[reader - 1 :: readers]]
-        mine += [("hand", row) for row in written[reader - 1 :: readers]]
+    for reader in range(readers):
+        mine = [("hand", row) for row in written[reader::readers]]
+        mine += [("machine", row) for row in served[(reader + 1) % readers :: readers] if row.message]
         rng.shuffle(mine)
         rows = [_row(number, example) for number, (_, example) in enumerate(mine, 1)]
-        write_text(folder / f"sheet-{reader}.tsv", "".join("\t".join(row) + "\n" for row in (COLUMNS, *rows)))
-        key[str(reader)] = {str(number): source for number, (source, _) in enumerate(mine, 1)}
+        write_text(folder / f"sheet-{reader + 1}.tsv", "".join("\t".join(row) + "\n" for row in (COLUMNS, *rows)))
+        key[str(reader + 1)] = {str(number): source for number, (source, _) in enumerate(mine, 1)}
     write_text(folder / "key.json", json.dumps(key) + "\n")
 
 
@@ -80,19 +84,6 @@ def _summary(rows: list[dict[str, str]]) -> list[str]:
     publish = sum(row["publish"] == "1" for row in rows) / len(rows)
     low = sum(mark <= 2 for mark in marks)
     return [str(len(rows)), f"{machine:.0%}", f"{sum(marks) / len(marks):.2f}", f"{publish:.0%}", str(low)]
-
-
-def _served(path: Path, column: str) -> list[Example]:
-    lines: list[dict[str, Any]] = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [
-        Example(
-            Reading.of(line["yesterday"], line["today"]),
-            scene_of(line),
-            line["text"],
-        )
-        for line in lines
-        if line["column"] == column and line["text"]
-    ]
 
 
 def _spread(rows: list[Example], count: int, rng: random.Random) -> list[Example]:
