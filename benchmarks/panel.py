@@ -100,6 +100,8 @@ def _row(number: int, example: Example) -> tuple[str, ...]:
 
 
 def _read(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        raise SettingError(f"{path} is missing.", "Give the reader docs/panel/README.md and the sheet.")
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     if not rows or tuple(rows[0]) != VERDICTS:
