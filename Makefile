@@ -99,8 +99,8 @@ say: $(VENV)/ready  ## one message from the running server: make say Y=10 T=20
 evaluate: $(VENV)/ready  ## ask the running server for the whole grid
 	$(PY) -m evaluation grid
 
-report: $(VENV)/ready  ## every variant of the line, both training sets, three rounds: runs/<recipe>/report/report.html
-	$(PY) -m evaluation report --both-sets --rounds 3 --recipe $(RECIPE)
+report: $(VENV)/ready  ## every variant of the line, both training sets, five rounds: runs/<recipe>/report/report.html
+	$(PY) -m evaluation report --both-sets --rounds 5 --recipe $(RECIPE)
 
 base: $(VENV)/ready  ## retrain the embedded nano base from scratch
 	$(PY) -m training base
