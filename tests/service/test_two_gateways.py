@@ -161,6 +161,7 @@ def test_a_leader_that_is_cut_off_counts_itself_out_before_the_other_leads(
                 both: list[int] = []
                 while both[-1:] != [1] and time.monotonic() - begin < TAKEN_OVER:
                     both.append(leaders([one])[0] * 2 + leaders([other])[0])
+                    time.sleep(0.02)  # or a fast machine uses up the rate limit
                 assert both[-1] == 1, "the other one leads"
                 assert 3 not in both, "never both"
                 assert say(one, 21)["board"] == "lake", "the one that is cut off shows from memory"
