@@ -23,7 +23,13 @@ from pipeline.cli import console, new_app, run_app, show_table
 
 ROOT = Path(__file__).parents[1]
 COPY = ROOT / "runs" / "own-words"
-STEPS = {"data": ("data", "build"), "train": ("training", "sft"), "merge": ("merge", "all")}
+RECIPE = "recipes/nano-own.yaml"
+STEPS = {
+    "data": ("data", "build"),
+    "train": ("training", "sft"),
+    "merge": ("merge", "all"),
+    "verdict": ("evaluation", "verdict"),
+}
 
 app = new_app("Time the walk-through of docs/words.md.")
 
@@ -33,7 +39,9 @@ def walk(asked: Annotated[int, typer.Option(min=1, help="Messages to ask for eac
     """Add the page's sentences to a copy, build its line, serve it and count the new sentences."""
     rows = examples()
     _copy(rows)
-    seconds = {"proofread": _step("data", "words")} | {name: _step(*step) for name, step in STEPS.items()}
+    seconds = {"proofread": _step("data", "words")} | {
+        name: _step(*step, "--recipe", RECIPE) for name, step in STEPS.items()
+    }
     answers = json.loads(_run(sys.executable, "-m", "benchmarks.own_words", "ask", "--asked", str(asked)).stdout)
     show_table("steps", [["step", "seconds"], *([name, f"{value:.0f}"] for name, value in seconds.items())])
     show_table("said", [["sentence", "asked where it fits", "said"], *([text, *map(str, n)] for text, *n in answers)])
@@ -63,7 +71,7 @@ async def _ask(asked: int) -> list[list[Any]]:
     from pipeline.recipe import load_recipe
     from serve.launch import Variant
 
-    rng, recipe, found = random.Random(1), load_recipe(Path("recipes/nano.yaml")), []
+    rng, recipe, found = random.Random(1), load_recipe(Path(RECIPE)), []
     with served(recipe, Variant.AWQ) as server:
         for own in own_advices():
             season = Season(min(own.when.seasons)) if own.when.seasons else None
