@@ -30,9 +30,9 @@ from training.tokenization import load_tokenizer, row_ids
 
 NANO = ROOT / "training/base/nano"
 HELD_OUT = handwritten()["test"]
-# This base has no outliers either: AWQ ends 2 % above plain rounding (docs/LOG.md), which no test here is about.
+# All rows for the calibration: with the recipe's 128 this base ends 2 % over plain rounding, and is refused for it.
 # Two threads: its head has a hundred times nano's rows.
-SETTINGS = ["data.rows=150", "train.epochs=1", "quantize.max_over_rounding=1.05", "serve.cpu_threads=2"]
+SETTINGS = ["data.rows=150", "train.epochs=1", "quantize.calibration_rows=150", "serve.cpu_threads=2"]
 CHANGES = {"own": SETTINGS, "chatml": [*SETTINGS, "train.lora.new_tokens=true"]}
 
 
