@@ -9,6 +9,7 @@ the last commits.) PostgreSQL does so unless synchronous_commit is off.
 
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,7 @@ from database.faults import DatabaseError, guarded
 from database.schema import migrate
 
 LOCK_SECONDS = 5.0  # how long a write waits for another one
+RETRY_SECONDS = 0.02  # between attempts where SQLite does not wait by itself
 DIALECTS = ("sqlite", "postgresql")
 
 
@@ -146,8 +148,24 @@ def _options(url: str) -> dict[str, Any]:
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _: object) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
+    _write_ahead(connection)
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Switch a database to its write-ahead log; of programs that open a new one at once, the later ones wait.
+
+    SQLite itself does not wait here while another connection writes, whatever the timeout.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(RETRY_SECONDS)
 
 
 def _begin_sqlite(connection: Connection) -> None:

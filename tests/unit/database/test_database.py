@@ -109,6 +109,17 @@ def test_many_programs_may_open_a_new_database_at_once(url: str) -> None:
     assert [program.returncode for program in programs] == [0] * 4
 
 
+def test_a_new_database_may_be_opened_while_another_program_writes_its_first_rows(tmp_path: Path) -> None:
+    path = tmp_path / "new.db"
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("CREATE TABLE unrelated (x)")
+    threading.Timer(0.3, lambda: other.execute("COMMIT")).start()
+    Database.open(f"sqlite:///{path}").close()
+    other.close()
+    assert sqlite3.connect(path).execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_threads_may_open_different_databases_at_once(tmp_path: Path) -> None:
     opened: list[str] = []
 
