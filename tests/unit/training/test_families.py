@@ -21,6 +21,7 @@ from merge.stages import run_fold, run_quantize
 from merge.weights import Checkpoint
 from pipeline.manifest import Manifest
 from pipeline.recipe import Recipe
+from tests.conftest import ROOT
 from tests.support import families as tiny
 from training.chat_template import configure_chat_template
 from training.import_base import import_base, source_files
@@ -197,6 +198,12 @@ def test_a_checkpoint_as_it_comes_is_settled_and_ready_to_train(tmp_path: Path, 
     # 5. Nothing that ended an answer is forgotten.
     ends = json.loads((tmp_path / "base/generation_config.json").read_text())["eos_token_id"]
     assert tuple(ends if isinstance(ends, list) else [ends]) == case.ends
+
+
+def test_the_page_lists_every_checkpoint_and_its_ends() -> None:
+    page = (ROOT / "docs/families.md").read_text(encoding="utf-8")
+    rows = {cells[0]: cells[-1] for line in page.splitlines() if len(cells := line.strip("| ").split(" | ")) == 4}
+    assert {name: ", ".join(map(str, case.ends)) for name, case in CASES.items()}.items() <= rows.items()
 
 
 def test_what_stands_in_a_prompt_never_pads(tmp_path: Path) -> None:
