@@ -18,6 +18,7 @@ ENTRY = "serve.vllm_entry"
 PROPOSER = "serve.drafting.TableProposer"
 # With vLLM's CPU default of 128 a short prompt never fills a block, so the prefix cache never finds it.
 CPU_BLOCK = 32
+CPU_PASS = 2048  # tokens of prompts that a pass reads, vLLM's default
 DRAIN_SECONDS = 12  # for running requests, when vLLM stops: the gateway's deadline, and a margin
 
 
@@ -55,9 +56,18 @@ def vllm_flags(
     # Statistics cost a tenth of a small model's step on a CPU (docs/LOG.md), and the gateway has its own; but vLLM's
     # spans are made of them.
     cache = kv_cache(recipe, checkpoint, context) if cpu else 0  # else vLLM takes most of the memory
-    on_cpus = [f"--block-size={CPU_BLOCK}", f"--kv-cache-memory-bytes={cache}"]
+    on_cpus = [f"--block-size={CPU_BLOCK}", f"--kv-cache-memory-bytes={cache}", *whole_prompts(context)]
     on_cpus += [] if traces else ["--disable-log-stats"]
     return flags + (on_cpus if cpu else [f"--gpu-memory-utilization={serve.gpu_memory_utilization}"])
+
+
+def whole_prompts(context: int) -> list[str]:
+    """Return the flags with which a CPU's vLLM reads each prompt in one pass.
+
+    It reads at most so many tokens a pass. Read in two, the prompt of a request with a seed would kill the engine: vLLM
+    0.32 then moves the offset of the request's generator, and torch's generators for CPUs have none.
+    """
+    return ["--no-enable-chunked-prefill", f"--max-num-batched-tokens={max(CPU_PASS, context)}"]
 
 
 def drafting_flags(recipe: Recipe) -> list[str]:

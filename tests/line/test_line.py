@@ -30,6 +30,7 @@ from evaluation.ask import ask_raw
 from evaluation.scores import score
 from merge.stages import prove_prompt
 from pipeline.manifest import Manifest, verify
+from serve.flags import CPU_PASS
 from serve.process import ModelServer
 from tests.conftest import ROOT, run_room
 from tests.line.conftest import NAME
@@ -185,6 +186,25 @@ def test_the_async_client_sends_concurrent_requests(server: ModelServer) -> None
 
     texts = asyncio.run(ask())
     assert all(check_message(text, Reading(10, 20)) == [] for text in texts)
+
+
+def test_many_long_prompts_with_seeds_leave_the_server_alive(server: ModelServer) -> None:
+    """A prompt that is read in two passes would kill the engine, if its request has a seed (docs/vllm-cpu-seeds.md)."""
+
+    async def ask(client: httpx.AsyncClient, seed: int) -> httpx.Response:
+        told = [
+            {"role": "user", "content": f"{seed} " + "어제 12도, 오늘 7도 " * 40}
+        ]  # no two begin alike, or little is read
+        body = {"model": "signboard", "seed": seed, "max_tokens": 4, "messages": told}
+        return await client.post(f"{server.url}/chat/completions", json=body)
+
+    async def ask_all() -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            return await asyncio.gather(*(ask(client, seed) for seed in range(16)))
+
+    answers = asyncio.run(ask_all())
+    assert [answer.status_code for answer in answers] == [200] * 16
+    assert sum(answer.json()["usage"]["prompt_tokens"] for answer in answers) > 2 * CPU_PASS
 
 
 def test_the_server_announces_the_trained_prompts_fingerprint(server: ModelServer, line: Path) -> None:
