@@ -1,6 +1,6 @@
 """Ablations: change one setting at a time, serve the resulting 4-bit checkpoint and ask it for the whole grid.
 
-Usage: python -m benchmarks.ablations NAME… [--recipe recipes/nano.yaml] [--rounds 1]
+Usage: python -m benchmarks.ablations NAME… [--recipe recipes/nano.yaml] [--rounds 1] [--every 1]
 Names: temperature, repetition_penalty, rows, rank, targets, epochs, calibration, duo_scaling, clip, group_size; or all.
 In: a finished run of the recipe. Out: runs/ablations/NAME.md and the table on the screen. Each value gets its own run,
 runs/ablate-…, whose finished stages are skipped the next time. Not run by `make test`.
@@ -18,7 +18,7 @@ from tabulate import tabulate
 
 from core.errors import StageError
 from data.scenes import cases
-from evaluation.ask import ask_raw
+from evaluation.ask import Case, ask_raw
 from evaluation.report import build_line
 from evaluation.scores import Answer, score
 from evaluation.serving import served
@@ -67,32 +67,33 @@ def main(
     names: Annotated[list[str], typer.Argument(help=f"{', '.join(NAMES)}; or all.")],
     recipe: Annotated[Path, typer.Option(help="The run to vary.")] = DEFAULT_RECIPE,
     rounds: Annotated[int, typer.Option(min=1, help="Passes over the grid, for each value.")] = 1,
+    every: Annotated[int, typer.Option(min=1, help="Ask only every Nth reading.")] = 1,
 ) -> None:
     """Measure and print a table per setting."""
     chosen = NAMES if names == ["all"] else names
     if wrong := set(chosen) - set(NAMES):
         raise StageError(f"There is no ablation {', '.join(sorted(wrong))}.", f"Choose from {', '.join(NAMES)}.")
-    folder = Path("runs/ablations")
+    asked, folder = list(cases(rounds, every)), Path("runs/ablations")
     folder.mkdir(parents=True, exist_ok=True)
     for name in chosen:
-        table = sampled(recipe, name, rounds) if name in SAMPLED else varied(recipe, name, rounds)
+        table = sampled(recipe, name, asked) if name in SAMPLED else varied(recipe, name, asked)
         (folder / f"{name}.md").write_text(table + "\n", encoding="utf-8")
         console.print(f"\n{name}\n")
         print(table)
 
 
-def sampled(path: Path, name: str, rounds: int) -> str:
+def sampled(path: Path, name: str, asked: list[Case]) -> str:
     """Ask one server with each value of a sampling setting."""
     recipe = load_recipe(path)
     rows = []
     with served(recipe, Variant.AWQ) as server:
         for value in SAMPLED[name]:
             extra = {name: value} if name == "temperature" else {"extra_body": {name: value}}
-            rows.append(_row(str(value), _ask(recipe, server.url, rounds, **extra), {}))
+            rows.append(_row(str(value), _ask(recipe, server.url, asked, **extra), {}))
     return _table(name, rows)
 
 
-def varied(path: Path, name: str, rounds: int) -> str:
+def varied(path: Path, name: str, asked: list[Case]) -> str:
     """Build, serve and ask a run for each value of a setting."""
     rows = []
     for label, overrides in (TRAINED | QUANTIZED)[name].items():
@@ -109,7 +110,7 @@ def varied(path: Path, name: str, rounds: int) -> str:
             else:
                 build_line(changed, ("awq",))
         with served(changed, variant) as server:
-            rows.append(_row(label, _ask(changed, server.url, rounds), _losses(changed, variant)))
+            rows.append(_row(label, _ask(changed, server.url, asked), _losses(changed, variant)))
     return _table(name, rows)
 
 
@@ -148,9 +149,8 @@ def _round_to_nearest(changed: Recipe) -> None:
     run_stage(merged, recipe=changed.name, format=1, settings={"rounded": True}, inputs=inputs, build=fill, force=True)
 
 
-def _ask(recipe: Recipe, url: str, rounds: int, **sampling: Any) -> list[Answer]:
-    asked = ask_raw(list(cases(rounds)), url, recipe.serve.model_name, "none", **sampling)
-    return asyncio.run(asked)
+def _ask(recipe: Recipe, url: str, asked: list[Case], **sampling: Any) -> list[Answer]:
+    return asyncio.run(ask_raw(asked, url, recipe.serve.model_name, "none", **sampling))
 
 
 def _losses(changed: Recipe, variant: Variant) -> dict[str, str]:

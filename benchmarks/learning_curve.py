@@ -1,7 +1,8 @@
 """When are the numbers right? A curve over rows and minutes while the adapter stage trains.
 
 Usage: python -m benchmarks.learning_curve --recipe recipes/smollm2-135m.yaml [--set KEY=VALUE] [--points 20]
-In: a recipe. Out: runs/<recipe>/curve/ with curve.json, curve.png and the adapter. Not run by `make test`.
+In: a recipe. Out: the recipe's adapter stage, built again, and runs/<recipe>/curve/ with curve.json and curve.png. Not
+run by `make test`.
 
 Measured on the 38 held-out readings and on 62 that are trained on: does the model put the right number where the answer
 to a bare question, and the beginning of a message, has one? The text before the number is given.
@@ -24,9 +25,9 @@ from data.lessons import bare_lesson, beginning_lesson
 from data.sets import held_out_readings
 from pipeline.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, run_app
 from pipeline.recipe import Recipe, load_recipe
-from training.packing import collate, pack
-from training.sft import train_sft
-from training.stages import run_import
+from training.packing import pack
+from training.sft import collator
+from training.stages import run_import, run_sft
 from training.tokenization import lesson_ids, load_tokenizer
 
 SEEN = 62  # readings of the training set
@@ -50,6 +51,7 @@ class Watch(TrainerCallback):
         self.points: list[Point] = []
         self._wanted = points
         self._tokenizer = load_tokenizer(recipe.folder / "base")
+        self._collate = collator(recipe, self._tokenizer)
         held_out = held_out_readings()
         seen = random.Random(0).sample([one for one in usual_grid() if one not in held_out], SEEN)
         self._readings = {"held out": sorted(held_out, key=str), "trained": sorted(seen, key=str)}
@@ -96,7 +98,7 @@ class Watch(TrainerCallback):
     @torch.no_grad()
     def _numbers(self, model: Any, sequence: dict[str, Any]) -> list[bool]:
         """Return for each row whether its number is the model's first choice, the end of the number included."""
-        batch = collate([sequence], self._tokenizer.pad_token_id)
+        batch = self._collate([sequence])
         labels = batch.pop("labels")[0]
         chosen = torch.cat([labels[:1], model(**batch).logits[0, :-1].argmax(-1)])
         ends = torch.tensor([length - shared for shared, length in sequence["branches"]]).cumsum(0).tolist()
@@ -123,7 +125,7 @@ def main(
     folder = settings.folder / "curve"
     folder.mkdir(exist_ok=True)
     watch = Watch(settings, points)
-    results = train_sft(settings, folder, watch)
+    results = run_sft(settings, watch, force=True)[0].results
     (folder / "curve.json").write_text(json.dumps([asdict(point) for point in watch.points], indent=1))
     draw(watch.points, folder / "curve.png", settings.name)
     console.print(results)

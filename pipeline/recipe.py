@@ -67,10 +67,14 @@ class TrainSection(Section):
     learning_rate: float = Field(default=3e-4, gt=0)
     scheduler: str = "linear"
     warmup_ratio: float = Field(default=0.0, ge=0, lt=1)
+    decay_ratio: float = Field(default=0.3, gt=0, lt=1)  # share of all steps; for warmup_stable_decay only
     max_length: int | None = Field(default=None, ge=32)  # tokens; a longer row is an error, never cut. None: any
     # tokens of a sequence into which neighbouring rows are packed, what their prompts share once; None: a row each.
     # batch_size then counts sequences, and the order of the rows is kept
     pack: int | None = Field(default=None, ge=64)
+    pack_bare: int | None = Field(default=None, ge=32)  # the same for bare lessons: short, so many steps
+    # matrices in bf16 on a CPU, as always on a GPU. None: where the processor has instructions for it
+    bf16: bool | None = False
     load_in_4bit: bool = False  # QLoRA: NF4 with double quantization
     gradient_checkpointing: bool = False
     checkpoints: int = Field(default=5, ge=1)  # saved during training, for --resume

@@ -13,6 +13,7 @@ import torch
 from training.tokenization import TokenRow
 
 IGNORED = -100  # label of a token that is not learned
+HIDDEN = torch.finfo(torch.bfloat16).min  # added to the score of a token that a row must not see
 
 
 @dataclass
@@ -54,8 +55,11 @@ def shared_tokens(one: TokenRow, other: TokenRow) -> int:
     return next((place for place in range(most) if one[0][place] != other[0][place]), most)
 
 
-def collate(sequences: list[dict[str, Any]], pad: int) -> dict[str, torch.Tensor]:
-    """Return a batch: ids, positions and labels (batch, length), visible tokens (batch, 1, length, length)."""
+def collate(sequences: list[dict[str, Any]], pad: int, *, additive: bool = False) -> dict[str, torch.Tensor]:
+    """Return a batch: ids, positions and labels (batch, length), visible tokens (batch, 1, length, length).
+
+    `additive`: the mask as what is added to the scores, which transformers' eager attention wants: 0 for visible.
+    """
     length = max(len(sequence["input_ids"]) for sequence in sequences)
     shape = (len(sequences), length)
     ids, labels = torch.full(shape, pad), torch.full(shape, IGNORED)
@@ -71,7 +75,10 @@ def collate(sequences: list[dict[str, Any]], pad: int) -> dict[str, torch.Tensor
             at = torch.tensor(places)
             positions[number, at] = torch.arange(len(places))
             visible[number, at[shared:, None], at[None]] = torch.ones(len(places), len(places)).bool().tril()[shared:]
-    return {"input_ids": ids, "labels": labels, "position_ids": positions, "attention_mask": visible[:, None]}
+    mask = visible[:, None]
+    if additive:
+        mask = torch.zeros(mask.shape, dtype=torch.bfloat16).masked_fill(~mask, HIDDEN)
+    return {"input_ids": ids, "labels": labels, "position_ids": positions, "attention_mask": mask}
 
 
 def places_of_rows(branches: list[list[int]]) -> Iterator[tuple[int, list[int]]]:

@@ -3,16 +3,19 @@
 In: runs/<recipe>/data and base. Out: a PEFT adapter, the loss curve, the log. The model learns only the completion,
 whose last label is the end-of-turn token; before the first step, the trainer's own batches prove both.
 
-With `train.pack`, a row of the trainer's dataset is a sequence of several rows (`packing.py`), lessons first.
+With `train.pack`, a row of the trainer's dataset is a sequence of several rows (`packing.py`): bare lessons first, then
+beginnings among the messages.
 """
 
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import PreTrainedTokenizerBase, TrainerCallback
@@ -24,14 +27,16 @@ from data.build import LESSONS
 from pipeline.cli import console
 from pipeline.files import write_text
 from pipeline.manifest import read_manifest
-from pipeline.recipe import Recipe
-from training.packing import IGNORED, collate, pack
+from pipeline.recipe import Recipe, TrainSection
+from training.packing import IGNORED, Sequence, collate, pack
 from training.tokenization import TokenRow, lesson_ids, load_tokenizer, prompt_record, row_ids
 from training.trainer import (
     CHECKPOINTS,
+    attention,
     common_arguments,
     cut_after_turn,
     forecast,
+    in_bf16,
     load_base,
     open_head,
     optimizer_steps,
@@ -44,19 +49,18 @@ from training.trainer import (
     write_log,
 )
 
+Packed = tuple[Sequence, list[TokenRow]]  # a sequence, and the rows in it
+
 
 def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[str, Any]:
-    """Train the adapter into the folder, resuming from a checkpoint if there is one; return measurements.
-
-    `watchers`: for benchmarks that measure while it trains.
-    """
+    """Train the adapter into the folder, resuming from a checkpoint if there is one; return measurements."""
     base = recipe.folder / "base"
     tokenizer = load_tokenizer(base)
     rows = {split: read_rows(recipe.folder / "data" / f"{split}.jsonl") for split in ("train", "validation")}
     wanted = {split: [row_ids(tokenizer, row) for row in rows[split]] for split in rows}
     lessons = [lesson_ids(tokenizer, row) for row in read_lessons(recipe)]
     # 1. The trainer, with rows that end where the server stops.
-    given = datasets(recipe, rows, wanted, lessons)
+    given, order = datasets(recipe, rows, wanted, lessons)
     score_learned_tokens_only()
     trainer = SFTTrainer(
         model=load_base(base, recipe),
@@ -64,7 +68,7 @@ def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[
         train_dataset=given["train"],
         eval_dataset=given["validation"],
         processing_class=tokenizer,
-        data_collator=partial(collate, pad=tokenizer.pad_token_id) if recipe.train.pack else None,
+        data_collator=collator(recipe, tokenizer) if recipe.train.pack else None,
         peft_config=lora_config(recipe, new_tokens(recipe)),
         callbacks=list(watchers),
     )
@@ -73,7 +77,7 @@ def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[
     open_head(trainer.model)
     show_progress_only(trainer)
     # 2. Before the first step: does it learn the completion, the whole completion, and nothing else?
-    prove_labels(trainer, tokenizer, [*lessons, *wanted["train"]], recipe.train.max_length)
+    prove_labels(trainer, tokenizer, order, recipe.train.max_length)
     # 3. Train.
     checkpoint = last_checkpoint(folder / CHECKPOINTS)
     with out_of_memory_advice():
@@ -96,6 +100,7 @@ def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[
         "lessons": len(lessons),
         "steps": trainer.state.global_step,
         "resumed_from": int(checkpoint.rsplit("-", 1)[1]) if checkpoint else 0,
+        "bf16": in_bf16(recipe.train),
         "trainable_parameters": sum(p.numel() for p in trainer.model.parameters() if p.requires_grad),
         "validation_loss_before": round(before, 4),
         "validation_loss": round(after, 4),
@@ -121,14 +126,47 @@ def datasets(
     rows: dict[str, list[dict[str, Any]]],
     tokens: dict[str, list[TokenRow]],
     lessons: list[TokenRow],
-) -> dict[str, Dataset]:
-    """Return what the trainer gets: rows for TRL to tokenize or, with `train.pack`, sequences of rows."""
+) -> tuple[dict[str, Dataset], list[TokenRow]]:
+    """Return what the trainer gets, and the training rows in its order.
+
+    Rows for TRL to tokenize or, with `train.pack`, sequences of rows.
+    """
     if not recipe.train.pack:
-        return {split: Dataset.from_list(rows[split]) for split in rows}
-    size = recipe.train.pack
-    sequences = {split: list(pack(tokens[split], size)) for split in tokens}
-    sequences["train"] = [*pack(lessons, size), *sequences["train"]]
-    return {split: Dataset.from_list([asdict(one) for one in sequences[split]]) for split in sequences}
+        return {split: Dataset.from_list(rows[split]) for split in rows}, tokens["train"]
+    train = curriculum(recipe, lessons, tokens["train"])
+    packed = {
+        "train": [sequence for sequence, _ in train],
+        "validation": list(pack(tokens["validation"], recipe.train.pack)),
+    }
+    order = [row for _, found in train for row in found]
+    return {split: Dataset.from_list([asdict(one) for one in packed[split]]) for split in packed}, order
+
+
+def curriculum(recipe: Recipe, lessons: list[TokenRow], messages: list[TokenRow]) -> list[Packed]:
+    """Return the sequences to train on, each with its rows, in their order.
+
+    Bare lessons come first. Beginnings are spread evenly among the messages: a model that learned them before forgot
+    half of the numbers while it learned the sentences.
+    """
+    size, bare = recipe.train.pack or 0, recipe.data.lessons.bare
+    mixed = spread(_packed(lessons[bare:], size), _packed(messages, size))
+    return [*_packed(lessons[:bare], recipe.train.pack_bare or size), *mixed]
+
+
+def spread(some: list[Packed], others: list[Packed]) -> list[Packed]:
+    """Return both lists as one, each in its order and evenly over the whole."""
+    places = [((number + 0.5) / len(group), one) for group in (some, others) for number, one in enumerate(group)]
+    return [one for _, one in sorted(places, key=lambda place: place[0])]
+
+
+def _packed(rows: list[TokenRow], size: int) -> list[Packed]:
+    left = iter(rows)
+    return [(sequence, list(islice(left, len(sequence.branches)))) for sequence in pack(rows, size)]
+
+
+def collator(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """Return what turns packed sequences into a batch, with the mask that the model's attention reads."""
+    return partial(collate, pad=tokenizer.pad_token_id, additive=attention(recipe.train) == "eager")
 
 
 def tokens_of(dataset: Dataset) -> int:
@@ -144,6 +182,7 @@ def sft_config(recipe: Recipe, folder: Path, rows: int) -> SFTConfig:
         **common_arguments(recipe, settings, folder, rows),
         lr_scheduler_type=settings.scheduler,
         warmup_steps=int(steps * settings.warmup_ratio),
+        lr_scheduler_kwargs=scheduler_options(settings, steps),
         completion_only_loss=True,
         packing=False,  # TRL's own shares no prompts
         # packed, the rows come in their order: lessons first
@@ -154,6 +193,12 @@ def sft_config(recipe: Recipe, folder: Path, rows: int) -> SFTConfig:
         save_steps=max(1, steps // settings.checkpoints),
         save_total_limit=2,
     )
+
+
+def scheduler_options(settings: TrainSection, steps: int) -> dict[str, int]:
+    """Return what a schedule needs beside its name: how many of the steps lower the rate, if it falls at the end."""
+    falls = settings.scheduler == "warmup_stable_decay"
+    return {"num_decay_steps": int(steps * settings.decay_ratio)} if falls else {}
 
 
 def lora_config(recipe: Recipe, tokens: list[int]) -> LoraConfig:
@@ -232,7 +277,8 @@ def rows_of_batch(batch: dict[str, Any]) -> Iterator[tuple[list[int], list[int]]
     if "position_ids" not in batch:
         yield ids.tolist(), _learned(labels)
         return
-    visible, positions = batch["attention_mask"][0, 0], batch["position_ids"][0]
+    mask, positions = batch["attention_mask"][0, 0], batch["position_ids"][0]
+    visible = mask if mask.dtype == torch.bool else mask == 0
     ends = [place for place in range(len(ids)) if not visible[place + 1 :, place].any()]
     for end in ends:
         seen = visible[end].nonzero()[:, 0]

@@ -1,7 +1,7 @@
 """The `base`, `adapter` and `dpo` stages. Torch is imported only when there is something to do."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.errors import RecipeError
 from pipeline.cli import console
@@ -11,8 +11,12 @@ from pipeline.recipe import Recipe
 from pipeline.stage import run_stage
 from training.import_base import import_base, source_files
 
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
 BASE_FORMAT = 6  # see run_stage
-ADAPTER_FORMAT = DPO_FORMAT = 5
+ADAPTER_FORMAT = 6
+DPO_FORMAT = 5
 
 
 def run_import(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
@@ -35,11 +39,14 @@ def run_import(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
     )
 
 
-def run_sft(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tuple[Manifest, bool]:
+def run_sft(
+    recipe: Recipe, *watchers: "TrainerCallback", force: bool = False, resume: bool = False
+) -> tuple[Manifest, bool]:
     """Train the adapter; return the manifest and whether it is new.
 
     Args:
         recipe: the run.
+        watchers: for benchmarks that measure while it trains.
         force: train even if a matching adapter exists.
         resume: resume from the last checkpoint of a killed run with the same settings.
     """
@@ -48,7 +55,7 @@ def run_sft(recipe: Recipe, *, force: bool = False, resume: bool = False) -> tup
         with console.status("loading torch and TRL"):
             from training.sft import train_sft
 
-        return train_sft(recipe, folder)
+        return train_sft(recipe, folder, *watchers)
 
     run = recipe.folder
     return run_stage(

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import trl.trainer.utils
@@ -25,8 +25,11 @@ KEPT = ("adapter_config.json", "adapter_model.safetensors", PROMPT_FILE)
 
 
 def load_base(folder: Path, recipe: Recipe) -> Any:
-    """Load the base model for training: NF4 if the recipe says so, else fp32 on CPU and bf16 on GPU."""
-    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    """Load the base model for training: NF4 if the recipe says so, else bf16 or fp32.
+
+    The adapter's own weights are fp32 in any case.
+    """
+    dtype = torch.bfloat16 if in_bf16(recipe.train) else torch.float32
     nf4 = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -38,6 +41,7 @@ def load_base(folder: Path, recipe: Recipe) -> Any:
         dtype=dtype,
         quantization_config=nf4 if recipe.train.load_in_4bit else None,
         device_map="auto" if torch.cuda.is_available() else None,
+        attn_implementation=attention(recipe.train),
         local_files_only=True,
     )
     for module in model.modules():
@@ -46,6 +50,24 @@ def load_base(folder: Path, recipe: Recipe) -> Any:
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
     return model
+
+
+def in_bf16(section: TrainSection) -> bool:
+    """Return whether matrices are multiplied in bf16: on a GPU always, on a CPU if the recipe says so."""
+    if torch.cuda.is_available():
+        return True
+    if section.bf16 is not None:
+        return section.bf16
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def attention(section: TrainSection) -> Literal["eager"] | None:
+    """Return the attention that learns fastest from packed rows: on a CPU the plain one, else transformers' choice.
+
+    torch's fused kernel for CPUs takes twice as long for a mask that is not triangular.
+    """
+    return "eager" if section.pack and not torch.cuda.is_available() else None
 
 
 def common_arguments(recipe: Recipe, section: TrainSection | DpoSection, folder: Path, rows: int) -> dict[str, Any]:
@@ -61,7 +83,7 @@ def common_arguments(recipe: Recipe, section: TrainSection | DpoSection, folder:
         "max_length": section.max_length,
         "gradient_checkpointing": recipe.train.gradient_checkpointing,
         "use_cpu": not cuda,
-        "bf16": cuda,
+        "bf16": in_bf16(recipe.train),
         "logging_steps": max(1, optimizer_steps(section, rows) // 50),
         "seed": recipe.seed,
         "data_seed": recipe.seed,

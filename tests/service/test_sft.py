@@ -92,13 +92,27 @@ def test_a_cut_row_is_rejected_not_trained(monkeypatch: pytest.MonkeyPatch, tmp_
 PACKED = ("train.pack=300", "data.rows_per_scene=4", "data.lessons.bare=40", "data.lessons.beginnings=10")
 
 
-def test_packed_rows_are_learned_after_their_lessons(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    recipe = prepared(monkeypatch, tmp_path, *PACKED, "data.rows=80", "train.epochs=4", "train.learning_rate=3e-3")
-    manifest = run_sft(recipe)[0]
-    results = manifest.results
+@pytest.mark.parametrize("bf16", [False, True])
+def test_packed_rows_are_learned_after_their_lessons(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    bf16: bool,
+) -> None:
+    learning = ("data.rows=80", "train.epochs=4", "train.learning_rate=3e-3", f"train.bf16={bf16}")
+    results = run_sft(prepared(monkeypatch, tmp_path, *PACKED, *learning))[0].results
     assert results["validation_loss"] < results["validation_loss_before"] / 2
-    assert (results["rows"], results["lessons"]) == (80, 50)
+    assert (results["rows"], results["lessons"], results["bf16"]) == (80, 50, bf16)
     assert results["steps"] < 4 * (80 + 50) / 3, "several rows in a sequence"
+
+
+def test_bare_lessons_have_shorter_sequences_where_the_recipe_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    steps = [
+        run_sft(prepared(monkeypatch, tmp_path, *PACKED, f"train.pack_bare={size}"))[0].results["steps"]
+        for size in (300, 60)
+    ]
+    assert steps[1] >= steps[0] + 3  # 40 rows of about 7 tokens: one sequence, or five
 
 
 def test_a_packed_row_that_reads_another_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -107,7 +121,7 @@ def test_a_packed_row_that_reads_another_is_caught(monkeypatch: pytest.MonkeyPat
 
     def causal(*given: Any, **options: Any) -> Any:
         batch = right(*given, **options)
-        return batch | {"attention_mask": torch.ones_like(batch["attention_mask"]).tril()}
+        return batch | {"attention_mask": torch.ones(batch["attention_mask"].shape, dtype=torch.bool).tril()}
 
     monkeypatch.setattr(sft, "collate", causal)
     with pytest.raises(StageError, match=r"differ from|not at their places"):

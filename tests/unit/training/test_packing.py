@@ -2,15 +2,17 @@
 
 import random
 from dataclasses import asdict
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from pipeline.recipe import DataSection, LessonsSection, Recipe, TrainSection
 from tests.support.tiny import tiny_llama
 from training.packing import IGNORED, Sequence, collate, pack, shared_tokens
-from training.sft import rows_of_batch
+from training.sft import curriculum, rows_of_batch
 from training.tokenization import TokenRow
 
 PAD = 0
@@ -28,8 +30,8 @@ def some_rows(count: int = 30) -> list[TokenRow]:
     return [*rows, rows[-1]]
 
 
-def batch_of(sequences: list[Sequence]) -> dict[str, torch.Tensor]:
-    return collate([asdict(sequence) for sequence in sequences], PAD)
+def batch_of(sequences: list[Sequence], *, additive: bool = False) -> dict[str, torch.Tensor]:
+    return collate([asdict(sequence) for sequence in sequences], PAD, additive=additive)
 
 
 def gradients(model: Any) -> list[torch.Tensor]:
@@ -44,7 +46,8 @@ def loss_of(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
 
 
-def test_packed_rows_have_the_loss_and_the_gradients_of_the_rows_alone() -> None:
+@pytest.mark.parametrize(("attention", "additive"), [("sdpa", False), ("eager", True)])
+def test_packed_rows_have_the_loss_and_the_gradients_of_the_rows_alone(attention: str, additive: bool) -> None:
     model, rows = tiny_llama(150).float(), some_rows()
     alone = sum(
         loss_of(
@@ -58,7 +61,8 @@ def test_packed_rows_have_the_loss_and_the_gradients_of_the_rows_alone() -> None
     wanted = gradients(model)
     sequences = list(pack(rows, SIZE))
     assert len(sequences) > 2
-    packed = loss_of(model, batch_of(sequences))  # with padding
+    model.set_attn_implementation(attention)
+    packed = loss_of(model, batch_of(sequences, additive=additive))  # with padding
     packed.backward()
     assert packed.item() == pytest.approx(alone.item(), rel=1e-5)
     for one, other in zip(gradients(model), wanted, strict=True):
@@ -84,3 +88,17 @@ def test_the_last_token_of_a_prompt_is_never_shared() -> None:
     assert shared_tokens(([*prompt, 1], 3), ([*prompt, 1], 3)) == 2
     assert shared_tokens(([7, 8, 1], 2), ([7, 8, 9, 1], 3)) == 1
     assert shared_tokens(([1, 2], 1), ([1, 3], 1)) == 0
+
+
+def test_bare_lessons_come_first_and_beginnings_are_spread_among_the_messages() -> None:
+    data = DataSection(lessons=LessonsSection(bare=8, beginnings=8))
+    recipe = Recipe(name="a", data=data, train=TrainSection(pack=64, pack_bare=32))
+    lessons, messages = [([1] * 10, 5)] * 8 + [([2] * 40, 20)] * 8, [([3] * 60, 30)] * 24
+    kinds = [rows[0][0][0] for _, rows in curriculum(recipe, lessons, messages)]
+    assert kinds[: kinds.count(1)] == [1] * kinds.count(1)
+    mixed = kinds[kinds.count(1) :]
+    places = [place for place, kind in enumerate(mixed) if kind == 2]
+    assert len(places) > 2
+    gaps = [later - earlier for earlier, later in pairwise(places)]
+    assert max(gaps) - min(gaps) <= 1
+    assert places[0] <= max(gaps)

@@ -35,10 +35,13 @@ TRAIN = TrainSection(
     batch_size=4,
     gradient_accumulation=5,
     learning_rate=7e-4,
-    scheduler="cosine",
+    scheduler="warmup_stable_decay",
     warmup_ratio=0.25,
+    decay_ratio=0.2,
     max_length=123,
     pack=640,
+    pack_bare=96,
+    bf16=True,
     load_in_4bit=True,
     gradient_checkpointing=True,
     checkpoints=6,
@@ -94,13 +97,15 @@ ARGUMENTS: dict[str, tuple[Callable[[Arrived], object], object]] = {
     ),
     "train.gradient_accumulation": (lambda found: found.sft.gradient_accumulation_steps, 5),
     "train.learning_rate": (lambda found: found.sft.learning_rate, 7e-4),
-    "train.scheduler": (lambda found: found.sft.lr_scheduler_type.value, "cosine"),
+    "train.scheduler": (lambda found: found.sft.lr_scheduler_type.value, "warmup_stable_decay"),
+    "train.decay_ratio": (lambda found: found.sft.lr_scheduler_kwargs, {"num_decay_steps": 12}),  # of 60
     "train.warmup_ratio": (lambda found: found.sft.warmup_steps, 15),  # of 60
     "train.max_length": (lambda found: found.sft.max_length, 123),
     "train.pack": (
         lambda found: (found.sft.train_sampling_strategy, found.sft.remove_unused_columns),
         ("sequential", False),
     ),
+    "train.bf16": (lambda found: (found.sft.bf16, found.dpo.bf16), (True, True)),
     "train.gradient_checkpointing": (
         lambda found: (found.sft.gradient_checkpointing, found.dpo.gradient_checkpointing),
         (True, True),
@@ -124,8 +129,15 @@ ARGUMENTS: dict[str, tuple[Callable[[Arrived], object], object]] = {
         (23, 23, 23, 23),
     ),
 }
-# Keys that neither TRL nor PEFT gets; each has a test below.
-ELSEWHERE = {"train.load_in_4bit", "train.lora.new_tokens", "dpo.enabled", "dpo.pairs", "dpo.failures"}
+# Keys that neither TRL nor PEFT gets; each has a test below, or in tests/service/test_sft.py.
+ELSEWHERE = {
+    "train.load_in_4bit",
+    "train.pack_bare",
+    "train.lora.new_tokens",
+    "dpo.enabled",
+    "dpo.pairs",
+    "dpo.failures",
+}
 
 
 def keys(section: BaseModel, prefix: str) -> Iterator[tuple[str, Any, Any]]:
