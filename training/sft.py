@@ -108,7 +108,7 @@ def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[
 
 
 def read_lessons(recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the short rows that come before the messages.
+    """Return the short rows that are learned beside the messages.
 
     Raises:
         StageError: there are some, and rows are trained in random order.
@@ -117,7 +117,7 @@ def read_lessons(recipe: Recipe) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     if not recipe.train.pack:
-        raise StageError("Lessons are learned before the messages, in order.", "Set train.pack, for example to 640.")
+        raise StageError("Lessons are learned beside the messages, in order.", "Set train.pack, for example to 640.")
     return read_rows(path)
 
 
@@ -145,8 +145,8 @@ def datasets(
 def curriculum(recipe: Recipe, lessons: list[TokenRow], messages: list[TokenRow]) -> list[Packed]:
     """Return the sequences to train on, each with its rows, in their order.
 
-    Bare lessons come first. Beginnings are spread evenly among the messages: a model that learned them before forgot
-    half of the numbers while it learned the sentences.
+    Bare lessons come first. Beginnings are spread evenly among the messages, because a message alone teaches its number
+    slowly: two tokens of about ninety.
     """
     size, bare = recipe.train.pack or 0, recipe.data.lessons.bare
     mixed = spread(_packed(lessons[bare:], size), _packed(messages, size))
@@ -185,7 +185,7 @@ def sft_config(recipe: Recipe, folder: Path, rows: int) -> SFTConfig:
         lr_scheduler_kwargs=scheduler_options(settings, steps),
         completion_only_loss=True,
         packing=False,  # TRL's own shares no prompts
-        # packed, the rows come in their order: lessons first
+        # packed, the rows come in the curriculum's order
         train_sampling_strategy="sequential" if settings.pack else "random",
         remove_unused_columns=not settings.pack,
         eval_strategy="epoch",

@@ -65,7 +65,7 @@ def in_bf16(section: TrainSection) -> bool:
 def attention(section: TrainSection) -> Literal["eager"] | None:
     """Return the attention that learns fastest from packed rows: on a CPU the plain one, else transformers' choice.
 
-    torch's fused kernel for CPUs takes twice as long for a mask that is not triangular.
+    torch's fused kernel for CPUs is slow for a mask that is not triangular (docs/LOG.md).
     """
     return "eager" if section.pack and not torch.cuda.is_available() else None
 
