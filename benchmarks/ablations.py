@@ -129,8 +129,7 @@ def _round_to_nearest(changed: Recipe) -> None:
     from safetensors.torch import load_file, save_file
 
     from merge.awq import fitting_group
-    from merge.awq_format import round_to_nearest
-    from merge.weights import is_quantized
+    from training.qat import is_quantized, round_to_nearest
 
     merged = changed.folder / "merged"
     group = fitting_group(merged, changed.quantize.group_size)

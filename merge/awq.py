@@ -10,9 +10,9 @@ import warnings
 from pathlib import Path
 
 from core.errors import StageError
-from merge.weights import is_quantized
 from pipeline.recipe import QuantizeSection
 from training.checkpoint import read_header, weight_files
+from training.qat import is_quantized
 from training.tokenization import load_tokenizer, row_ids
 
 GROUPS = (128, 64, 32)  # input channels that share a scale, the cheapest first

@@ -1,4 +1,4 @@
-"""Read the AWQ GEMM format back: packed int4 to plain weights; and plain round-to-nearest, for comparison.
+"""Read the AWQ GEMM format back: packed int4 to plain weights.
 
 Written by hand on purpose: a proof with AutoAWQ's own unpacking would miss a layout that only AutoAWQ understands.
 Source of the layout: AutoAWQ's packing (eight 4-bit values per int32, interleaved 0 2 4 6 1 3 5 7).
@@ -7,16 +7,6 @@ Source of the layout: AutoAWQ's packing (eight 4-bit values per int32, interleav
 import torch
 
 INTERLEAVE = (0, 2, 4, 6, 1, 3, 5, 7)
-
-
-def round_to_nearest(weight: torch.Tensor, group_size: int, bits: int = 4) -> torch.Tensor:
-    """Return a weight (out, in) after plain asymmetric quantization, in groups along the input."""
-    groups = weight.float().reshape(-1, group_size)
-    low, high = groups.amin(1, keepdim=True), groups.amax(1, keepdim=True)
-    levels = 2**bits - 1
-    scale = ((high - low) / levels).clamp(min=1e-5)
-    zero = (-low / scale).round().clamp(0, levels)
-    return (((groups / scale).round() + zero).clamp(0, levels) - zero).mul(scale).reshape(weight.shape)
 
 
 def unpacked(qweight: torch.Tensor, qzeros: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:

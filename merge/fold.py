@@ -14,13 +14,16 @@ from rich.progress import Progress
 
 from core.errors import ArtefactError
 from merge.adapter import Adapter
-from merge.weights import is_quantized, nf4_round_trip
+from merge.weights import nf4_round_trip
 from training.checkpoint import read_header, weight_files, write_header
+from training.qat import is_quantized, round_to_nearest
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 
-def fold_checkpoint(base: Path, adapter: Adapter, target: Path, *, nf4: bool = False) -> dict[str, Any]:
+def fold_checkpoint(
+    base: Path, adapter: Adapter, target: Path, *, nf4: bool = False, qat_group: int | None = None
+) -> dict[str, Any]:
     """Write base + adapter into the folder `target`; other files of the base are copied.
 
     Args:
@@ -28,6 +31,7 @@ def fold_checkpoint(base: Path, adapter: Adapter, target: Path, *, nf4: bool = F
         adapter: the adapter to fold in.
         target: an empty folder.
         nf4: fold into the base as QLoRA saw it, its linear weights rounded to NF4 and back.
+        qat_group: round the folded linear weights to 4 bits in such groups, as quantization-aware training saw them.
 
     Raises:
         ArtefactError: the adapter changes weights that the base lacks, or that have another shape there.
@@ -38,7 +42,12 @@ def fold_checkpoint(base: Path, adapter: Adapter, target: Path, *, nf4: bool = F
         task = progress.add_task("fold", total=sum((base / shard).stat().st_size for shard in shards))
         for shard in shards:
             left -= _fold_shard(
-                base / shard, adapter, target / shard, nf4=nf4, advance=lambda size: progress.advance(task, size)
+                base / shard,
+                adapter,
+                target / shard,
+                nf4=nf4,
+                qat_group=qat_group,
+                advance=lambda size: progress.advance(task, size),
             )
     if left:
         raise ArtefactError(f"The base has no {sorted(left)[0]}, which the adapter changes.", "Train on this base.")
@@ -48,7 +57,9 @@ def fold_checkpoint(base: Path, adapter: Adapter, target: Path, *, nf4: bool = F
     return {"folded_weights": len(adapter.names), "shards": len(shards)}
 
 
-def _fold_shard(source: Path, adapter: Adapter, target: Path, *, nf4: bool, advance: Callable[[int], None]) -> set[str]:
+def _fold_shard(
+    source: Path, adapter: Adapter, target: Path, *, nf4: bool, qat_group: int | None, advance: Callable[[int], None]
+) -> set[str]:
     header, start = read_header(source)
     entries = sorted(
         ((name, entry) for name, entry in header.items() if name != "__metadata__"),
@@ -59,10 +70,15 @@ def _fold_shard(source: Path, adapter: Adapter, target: Path, *, nf4: bool, adva
         write_header(writer, header)
         for name, entry in entries:
             size = entry["data_offsets"][1] - entry["data_offsets"][0]
-            rounded = nf4 and is_quantized(name)
+            rounded = is_quantized(name) and (nf4 or qat_group)
             if rounded or name in adapter.names:
                 weight = _read(reader, size, name, entry)
-                folded = adapter.apply(name, nf4_round_trip(weight) if rounded else weight, weight.dtype)
+                seen = nf4_round_trip(weight) if rounded and nf4 else weight
+                if rounded and qat_group:
+                    exact = adapter.apply(name, seen, torch.float32)
+                    folded = round_to_nearest(exact, qat_group).to(weight.dtype)
+                else:
+                    folded = adapter.apply(name, seen, weight.dtype)
                 if not torch.isfinite(folded).all():
                     raise ArtefactError(
                         f"{name}: the fold gives numbers that are not finite.",

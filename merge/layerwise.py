@@ -16,6 +16,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer, Qwen2RMS
 from transformers.models.qwen3.modeling_qwen3 import Qwen3DecoderLayer, Qwen3RMSNorm, Qwen3RotaryEmbedding
 
 from merge.weights import Weights
+from training.qat import see_rounding
 from training.tokenization import TokenRow
 
 # transformers' layer, norm and rotary embedding of each family that an import writes (training/families.py)
@@ -35,12 +36,16 @@ class Streamed:
         folder: a checkpoint folder, for its config.
         weights: the source of the tensors.
         adapter: a PEFT adapter folder; PEFT itself computes it, unmerged, beside each layer.
+        qat_group: the adapter sees matrices that are rounded in such groups, as in quantization-aware training.
     """
 
-    def __init__(self, folder: Path, weights: Weights, adapter: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, weights: Weights, adapter: Path | None = None, qat_group: int | None = None
+    ) -> None:
         self._config: Any = AutoConfig.from_pretrained(folder, local_files_only=True, attn_implementation="sdpa")
         self._decoder, self._norm, self._rotary = MODULES[self._config.model_type]
         self._weights = weights
+        self._qat_group = qat_group
         self._lora: Any = LoraConfig.from_pretrained(str(adapter)) if adapter else None
         self._factors = load_file(adapter / "adapter_model.safetensors") if adapter else {}
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -95,6 +100,8 @@ class Streamed:
         mine = {key.removeprefix(prefix): value for key, value in self._factors.items() if key.startswith(prefix)}
         inject_adapter_in_model(config, layer)
         set_peft_model_state_dict(layer, mine)
+        if self._qat_group:
+            see_rounding(layer, self._qat_group)
 
     def _trained_rows(self, name: str) -> dict[int, torch.Tensor]:
         """Return the rows of the embedding or the head that the adapter trained for new tokens, by token id."""

@@ -58,7 +58,9 @@ def losses_of_folds(base: Path, adapter: Path, held_out: HeldOut) -> dict[str, f
     }
 
 
-def compare_fold(base: Path, adapter: Path, merged: Path, held_out: HeldOut, *, nf4: bool = False) -> dict[str, float]:
+def compare_fold(
+    base: Path, adapter: Path, merged: Path, held_out: HeldOut, *, nf4: bool = False, qat_group: int | None = None
+) -> dict[str, float]:
     """Compare the merged checkpoint with PEFT's base + adapter (fp32) on held-out rows.
 
     Args:
@@ -67,9 +69,10 @@ def compare_fold(base: Path, adapter: Path, merged: Path, held_out: HeldOut, *, 
         merged: the folded checkpoint.
         held_out: the rows.
         nf4: the adapter was folded into the base rounded to NF4 and back.
+        qat_group: the fold was rounded to 4 bits in such groups.
     """
     before = through_nf4(Checkpoint(base)) if nf4 else Checkpoint(base)
-    reference = Streamed(base, before, adapter).logprobs(held_out.rows, "base + adapter")
+    reference = Streamed(base, before, adapter, qat_group).logprobs(held_out.rows, "base + adapter")
     after = Streamed(merged, Checkpoint(merged)).logprobs(held_out.rows, "merged")
     pairs = list(zip(reference, after, strict=True))
     return {

@@ -37,17 +37,18 @@ def run_fold(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
             from merge.proofs import HeldOut, compare_fold, losses_of_folds
 
         base, adapter = run / "base", recipe.adapter
-        # 1. Fold: into the 16-bit base, or into the base as QLoRA saw it.
+        # 1. Fold: into the 16-bit base, or as QLoRA or quantization-aware training saw it.
         held_out = HeldOut.read(run / "data", base)
         losses = losses_of_folds(base, adapter, held_out) if recipe.train.load_in_4bit else {}
         way = choose_fold(recipe.merge.fold, losses)
-        found = fold_checkpoint(base, read_adapter(adapter, base), folder, nf4=way == "nf4")
+        nf4, qat_group = way == "nf4", recipe.train.qat_group_size if way == "qat" else None
+        found = fold_checkpoint(base, read_adapter(adapter, base), folder, nf4=nf4, qat_group=qat_group)
         # 2. Ship a bare call's defaults in the checkpoint, and prove that it reads rows as the tokens of training.
         ship_behaviour(folder, recipe.generation, read_budget(adapter).message)
         prove_prompt(adapter, run / "data", folder)
         found["drafted_messages"] = ship_drafts(recipe, run / "data" / "train.jsonl", folder)
         # 3. Publish only a fold that computes what base + adapter compute.
-        proof = compare_fold(base, adapter, folder, held_out, nf4=way == "nf4")
+        proof = compare_fold(base, adapter, folder, held_out, nf4=nf4, qat_group=qat_group)
         if not proof["max_logprob_difference"] <= recipe.merge.max_logprob_difference:  # a NaN is refused too
             raise StageError(
                 f"The merged model differs from base + adapter by {proof['max_logprob_difference']} nats.",

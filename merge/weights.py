@@ -11,16 +11,12 @@ from safetensors import safe_open
 
 from core.errors import ArtefactError
 from merge.adapter import Adapter
-from merge.awq_format import round_to_nearest, unpacked
+from merge.awq_format import unpacked
 from training.checkpoint import read_header, weight_files
+from training.qat import is_quantized, round_to_nearest
 
 Weights = Callable[[str], torch.Tensor]
 NF4_BLOCK = 64  # QLoRA's and bitsandbytes' default: weights that share a scale
-
-
-def is_quantized(name: str) -> bool:
-    """Return whether 4-bit methods quantize a tensor: the layers' linear weights, not embeddings, norms or head."""
-    return name.endswith("_proj.weight")
 
 
 class Checkpoint:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from core.errors import RecipeError, SettingError
 from core.problem import Words
@@ -16,7 +16,7 @@ from core.sign import DEFAULT_SIGN, Sign
 
 DEFAULT_RECIPE = Path("recipes/nano.yaml")
 RUNS = Path("runs")
-Fold = Literal["16bit", "nf4", "better"]
+Fold = Literal["16bit", "nf4", "better", "qat"]
 
 
 class Section(BaseModel):
@@ -76,6 +76,9 @@ class TrainSection(Section):
     # matrices in bf16 on a CPU, as always on a GPU. None: where the processor has instructions for it
     bf16: bool | None = False
     load_in_4bit: bool = False  # QLoRA: NF4 with double quantization
+    # quantization-aware training: the messages are learned on matrices that are rounded to 4 bits in groups of so many
+    # input channels; None: not
+    qat_group_size: Literal[32, 64, 128] | None = None
     gradient_checkpointing: bool = False
     checkpoints: int = Field(default=5, ge=1)  # saved during training, for --resume
     lora: LoraSection = LoraSection()
@@ -98,7 +101,8 @@ class DpoSection(Section):
 class MergeSection(Section):
     """Fold the adapter into the 16-bit base."""
 
-    # nf4: into the base rounded to NF4 and back, as QLoRA trained on it; better: the one with the lower held-out loss
+    # nf4: into the base rounded to NF4 and back, as QLoRA trained on it; better: the one with the lower held-out loss;
+    # qat: rounded to 4 bits after the fold, as quantization-aware training saw it
     fold: Fold = "16bit"
     # largest allowed difference of next-token log-probabilities, merged (bf16) against base + adapter (fp32), nats
     max_logprob_difference: float = Field(default=0.5, gt=0)
@@ -193,6 +197,20 @@ class Recipe(Section):
     serve: ServeSection = ServeSection()
     verdict: VerdictSection = VerdictSection()
 
+    @model_validator(mode="after")
+    def _rounds_as_it_is_served(self) -> "Recipe":
+        """Refuse what quantization-aware training cannot see or would not be served, before an hour of training."""
+        group, lora = self.train.qat_group_size, self.train.lora
+        if not group:
+            if self.merge.fold == "qat":
+                raise ValueError("merge.fold=qat needs train.qat_group_size")
+            return self
+        if self.quantize.group_size != group:
+            raise ValueError("train.qat_group_size and quantize.group_size must be the same")
+        if self.train.load_in_4bit or self.dpo.enabled or lora.dropout:
+            raise ValueError("train.qat_group_size excludes train.load_in_4bit, dpo.enabled and train.lora.dropout")
+        return self
+
     @property
     def folder(self) -> Path:
         """The folder of this run's artefacts."""
@@ -216,7 +234,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        details = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        details = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
         raise RecipeError(f"{path} is not a valid recipe: {details}.", "pipeline/recipe.py lists every key.") from error
 
 

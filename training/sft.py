@@ -29,6 +29,7 @@ from pipeline.files import write_text
 from pipeline.manifest import read_manifest
 from pipeline.recipe import Recipe, TrainSection
 from training.packing import IGNORED, Sequence, collate, pack
+from training.qat import RoundFrom
 from training.tokenization import TokenRow, lesson_ids, load_tokenizer, prompt_record, row_ids
 from training.trainer import (
     CHECKPOINTS,
@@ -70,7 +71,7 @@ def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[
         processing_class=tokenizer,
         data_collator=collator(recipe, tokenizer) if recipe.train.pack else None,
         peft_config=lora_config(recipe, new_tokens(recipe)),
-        callbacks=list(watchers),
+        callbacks=[*watchers, *rounding(recipe, lessons)],
     )
     for name in () if recipe.train.pack else ("train_dataset", "eval_dataset"):
         setattr(trainer, name, getattr(trainer, name).map(_end_with_turn, fn_kwargs={"end": tokenizer.eos_token_id}))
@@ -150,13 +151,26 @@ def curriculum(recipe: Recipe, lessons: list[TokenRow], messages: list[TokenRow]
     """
     size, bare = recipe.train.pack or 0, recipe.data.lessons.bare
     mixed = spread(_packed(lessons[bare:], size), _packed(messages, size))
-    return [*_packed(lessons[:bare], recipe.train.pack_bare or size), *mixed]
+    return [*_bare(recipe, lessons), *mixed]
+
+
+def rounding(recipe: Recipe, lessons: list[TokenRow]) -> list[RoundFrom]:
+    """Return the callback of quantization-aware training, if the recipe wants it: from the first message on."""
+    settings = recipe.train
+    if not settings.qat_group_size:
+        return []
+    bare = len(_bare(recipe, lessons)) // (settings.batch_size * settings.gradient_accumulation)
+    return [RoundFrom(settings.qat_group_size, bare)]
 
 
 def spread(some: list[Packed], others: list[Packed]) -> list[Packed]:
     """Return both lists as one, each in its order and evenly over the whole."""
     places = [((number + 0.5) / len(group), one) for group in (some, others) for number, one in enumerate(group)]
     return [one for _, one in sorted(places, key=lambda place: place[0])]
+
+
+def _bare(recipe: Recipe, lessons: list[TokenRow]) -> list[Packed]:
+    return _packed(lessons[: recipe.data.lessons.bare], recipe.train.pack_bare or recipe.train.pack or 0)
 
 
 def _packed(rows: list[TokenRow], size: int) -> list[Packed]:

@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from core.ports import free_port
-from merge.weights import is_quantized
 from pipeline.recipe import Recipe
 from serve.launch import Variant, prepare
 from serve.settings import ServeSettings
 from tests.conftest import ROOT
 from tests.support.served_weights import EXTENSION, Weight
 from training.checkpoint import read_header, read_json, weight_files
+from training.qat import is_quantized
 
 # Bytes beside the weights, for each group of them: a 16-bit scale and a 4-bit zero; or, where the CPU has AMX and vLLM
 # multiplies 8-bit integers, a 32-bit scale, a 32-bit sum and an 8-bit zero.

@@ -11,6 +11,8 @@ from transformers import AutoTokenizer
 
 from core.errors import ArtefactError, StageError
 from data.sets import handwritten
+from merge.stages import run_fold
+from pipeline.recipe import MergeSection
 from tests.conftest import ROOT
 from tests.support.kormo_like import BOS, write_tokenizer
 from tests.support.tiny import tiny_llama, write_kormo
@@ -103,6 +105,22 @@ def test_packed_rows_are_learned_after_their_lessons(
     assert results["validation_loss"] < results["validation_loss_before"] / 2
     assert (results["rows"], results["lessons"], results["bf16"]) == (80, 50, bf16)
     assert results["steps"] < 4 * (80 + 50) / 3, "several rows in a sequence"
+
+
+def test_an_adapter_that_learned_rounded_is_folded_as_it_was_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    whole = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    rounded = ("train.qat_group_size=32", "quantize.group_size=32", "merge.fold=qat", "train.lora.dropout=0")
+    learning = (f"train.lora.target_modules=[{','.join(whole)}]", "data.rows=80", "train.learning_rate=3e-3")
+    recipe = prepared(monkeypatch, tmp_path, *PACKED, *rounded, *learning)
+    trained = run_sft(recipe)[0].results
+    assert trained["validation_loss"] < trained["validation_loss_before"] / 2
+    folded = run_fold(recipe)[0].results
+    assert folded["fold"] == "qat"
+    assert folded["loss_merged"] == pytest.approx(folded["loss_base_adapter"], rel=0.02)
+    plain = run_fold(recipe.model_copy(update={"merge": MergeSection()}), force=True)[0].results
+    assert plain["loss_merged"] != pytest.approx(folded["loss_merged"], rel=0.001), "the rounding shows"
 
 
 def test_bare_lessons_have_shorter_sequences_where_the_recipe_says_so(

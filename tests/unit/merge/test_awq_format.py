@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 
 from core.errors import StageError
 from merge.awq import usable
-from merge.awq_format import round_to_nearest
 from merge.stages import refuse_lossy
 from merge.weights import awq_weights
 from pipeline.recipe import QuantizeSection
+from training.qat import round_to_nearest
 
 GROUP = 32
 

@@ -19,10 +19,11 @@ from merge.adapter import read_adapter
 from merge.fold import fold_checkpoint
 from merge.layerwise import Streamed
 from merge.stages import choose_fold
-from merge.weights import Checkpoint, is_quantized, nf4_round_trip
+from merge.weights import Checkpoint, nf4_round_trip
 from pipeline.recipe import Recipe, TrainSection
 from tests.support.tiny import tiny_llama, write_kormo
 from training.import_base import import_checkpoint
+from training.qat import is_quantized, round_to_nearest
 from training.trainer import load_base
 
 
@@ -126,6 +127,31 @@ def test_an_nf4_fold_rounds_every_linear_weight_and_nothing_else(tmp_path: Path,
             a, b = change.factors[name]
             before = before + (b @ a) * 1.5  # alpha 6 / rank 4
         assert torch.equal(tensor, before.to(torch.bfloat16))
+
+
+def test_a_qat_fold_is_what_quantization_aware_training_computed(tmp_path: Path, base: Path) -> None:
+    torch.manual_seed(3)
+    targets = [f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")]
+    config = LoraConfig(r=4, lora_alpha=6, target_modules=targets, task_type="CAUSAL_LM")
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    model.save_pretrained(tmp_path / "adapter")
+    target = tmp_path / "merged"
+    target.mkdir()
+    change = read_adapter(tmp_path / "adapter", base)
+    fold_checkpoint(base, change, target, qat_group=32)
+    for name, tensor in folded_tensors(target).items():
+        whole = change.apply(name, Checkpoint(base)(name), torch.float32)
+        assert torch.equal(tensor, (round_to_nearest(whole, 32) if is_quantized(name) else whole).to(torch.bfloat16))
+    rows = [(torch.randint(0, 128, (30,)).tolist(), 5)]
+    before, folded = (
+        Streamed(base, Checkpoint(base), tmp_path / "adapter", 32).logprobs(rows, "seen"),
+        Streamed(target, Checkpoint(target)).logprobs(rows, "folded"),
+    )
+    plain = Streamed(base, Checkpoint(base), tmp_path / "adapter").logprobs(rows, "plain")
+    assert (before[0] - folded[0]).abs().max() < 0.05 < (plain[0] - folded[0]).abs().max()
 
 
 @pytest.mark.parametrize("kind", ["adapter", "token_adapter"])

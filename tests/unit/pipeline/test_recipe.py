@@ -11,6 +11,7 @@ from core.errors import RecipeError
 from pipeline.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from tests.conftest import ROOT
 
+QAT = "name: a\nquantize: {group_size: 32}"
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 
@@ -64,6 +65,11 @@ def test_every_key_but_the_name_has_a_default(tmp_path: Path) -> None:
         ("name: a\ntrain: {lora: {dropout: 1}}", r"train\.lora\.dropout: "),
         ("name: a\nquantize: {bits: 8}", r"quantize\.bits: "),
         ("name: a\nquantize: {group_size: 100}", r"quantize\.group_size: "),
+        ("name: a\nmerge: {fold: qat}", r"recipe: .*merge\.fold=qat needs train\.qat_group_size"),
+        ("name: a\ntrain: {qat_group_size: 32}", r"quantize\.group_size must be the same"),
+        (f"{QAT}\ntrain: {{qat_group_size: 32}}", r"excludes .*train\.lora\.dropout"),
+        (f"{QAT}\ntrain: {{qat_group_size: 32, load_in_4bit: true, lora: {{dropout: 0}}}}", "load_in_4bit"),
+        (f"{QAT}\ntrain: {{qat_group_size: 32, lora: {{dropout: 0}}}}\ndpo: {{enabled: true}}", "dpo"),
         ("name: a\ngeneration: {top_p: 1.5}", r"generation\.top_p: "),
         ("name: a\ngeneration: {temperature: 3}", r"generation\.temperature: "),
         ("name: a\ntrain: 5", "train: "),

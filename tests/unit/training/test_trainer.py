@@ -43,6 +43,7 @@ TRAIN = TrainSection(
     pack_bare=96,
     bf16=True,
     load_in_4bit=True,
+    qat_group_size=32,
     gradient_checkpointing=True,
     checkpoints=6,
     lora=LORA,
@@ -58,7 +59,7 @@ DPO = DpoSection(
     learning_rate=9e-6,
     max_length=321,
 )
-RECIPE = Recipe(name="other", seed=23, train=TRAIN, dpo=DPO)
+RECIPE = Recipe(name="other", seed=23, train=TRAIN.model_copy(update={"qat_group_size": None}), dpo=DPO)
 ROWS, PAIRS = 400, 630  # 400 rows · 3 epochs / (4 · 5) are 60 steps; 630 pairs · 2 epochs / (9 · 7) are 20
 TOKENS = {"<|im_start|>": 100, "<|im_end|>": 101}
 
@@ -133,6 +134,7 @@ ARGUMENTS: dict[str, tuple[Callable[[Arrived], object], object]] = {
 ELSEWHERE = {
     "train.load_in_4bit",
     "train.pack_bare",
+    "train.qat_group_size",
     "train.lora.new_tokens",
     "dpo.enabled",
     "dpo.pairs",
