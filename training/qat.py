@@ -96,10 +96,10 @@ class RoundFrom(TrainerCallback):
     """Rounds from a step on: what is learned before, such as bare lessons, costs less without."""
 
     def __init__(self, group_size: int, step: int) -> None:
-        self._group_size, self._step, self._sees = group_size, step, False
+        self._group_size, self._step, self.rounds = group_size, step, False
 
     def on_step_begin(self, _args: Any, state: Any, _control: Any, **given: Any) -> None:
         """Let the model see the rounding, once, if it is time; a resumed training is past that step already."""
-        if state.global_step >= self._step and not self._sees:
+        if state.global_step >= self._step and not self.rounds:
             see_rounding(given["model"], self._group_size)
-            self._sees = True
+            self.rounds = True

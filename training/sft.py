@@ -3,8 +3,8 @@
 In: runs/<recipe>/data and base. Out: a PEFT adapter, the loss curve, the log. The model learns only the completion,
 whose last label is the end-of-turn token; before the first step, the trainer's own batches prove both.
 
-With `train.pack`, a row of the trainer's dataset is a sequence of several rows (`packing.py`): bare lessons first, then
-beginnings among the messages.
+With `train.pack`, a row of the trainer's dataset is a sequence of several rows (`packing.py`): lessons first, then
+messages.
 """
 
 import json
@@ -38,6 +38,7 @@ from training.trainer import (
     cut_after_turn,
     forecast,
     in_bf16,
+    keep_freed_memory,
     load_base,
     open_head,
     optimizer_steps,
@@ -55,6 +56,7 @@ Packed = tuple[Sequence, list[TokenRow]]  # a sequence, and the rows in it
 
 def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[str, Any]:
     """Train the adapter into the folder, resuming from a checkpoint if there is one; return measurements."""
+    keep_freed_memory()
     base = recipe.folder / "base"
     tokenizer = load_tokenizer(base)
     rows = {split: read_rows(recipe.folder / "data" / f"{split}.jsonl") for split in ("train", "validation")}
@@ -144,14 +146,11 @@ def datasets(
 
 
 def curriculum(recipe: Recipe, lessons: list[TokenRow], messages: list[TokenRow]) -> list[Packed]:
-    """Return the sequences to train on, each with its rows, in their order.
+    """Return the sequences to train on, each with its rows: bare lessons, then beginnings, then messages.
 
-    Bare lessons come first. Beginnings are spread evenly among the messages, because a message alone teaches its number
-    slowly: two tokens of about ninety.
+    A message alone teaches its number slowly: two tokens of about ninety.
     """
-    size, bare = recipe.train.pack or 0, recipe.data.lessons.bare
-    mixed = spread(_packed(lessons[bare:], size), _packed(messages, size))
-    return [*_bare(recipe, lessons), *mixed]
+    return [*_before_messages(recipe, lessons), *_packed(messages, recipe.train.pack or 0)]
 
 
 def rounding(recipe: Recipe, lessons: list[TokenRow]) -> list[RoundFrom]:
@@ -159,18 +158,13 @@ def rounding(recipe: Recipe, lessons: list[TokenRow]) -> list[RoundFrom]:
     settings = recipe.train
     if not settings.qat_group_size:
         return []
-    bare = len(_bare(recipe, lessons)) // (settings.batch_size * settings.gradient_accumulation)
-    return [RoundFrom(settings.qat_group_size, bare)]
+    steps = len(_before_messages(recipe, lessons)) // (settings.batch_size * settings.gradient_accumulation)
+    return [RoundFrom(settings.qat_group_size, steps)]
 
 
-def spread(some: list[Packed], others: list[Packed]) -> list[Packed]:
-    """Return both lists as one, each in its order and evenly over the whole."""
-    places = [((number + 0.5) / len(group), one) for group in (some, others) for number, one in enumerate(group)]
-    return [one for _, one in sorted(places, key=lambda place: place[0])]
-
-
-def _bare(recipe: Recipe, lessons: list[TokenRow]) -> list[Packed]:
-    return _packed(lessons[: recipe.data.lessons.bare], recipe.train.pack_bare or recipe.train.pack or 0)
+def _before_messages(recipe: Recipe, lessons: list[TokenRow]) -> list[Packed]:
+    size, bare = recipe.train.pack or 0, recipe.data.lessons.bare
+    return [*_packed(lessons[:bare], recipe.train.pack_bare or size), *_packed(lessons[bare:], size)]
 
 
 def _packed(rows: list[TokenRow], size: int) -> list[Packed]:

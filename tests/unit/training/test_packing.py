@@ -2,17 +2,17 @@
 
 import random
 from dataclasses import asdict
-from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from pipeline.recipe import DataSection, LessonsSection, Recipe, TrainSection
+from pipeline.recipe import DataSection, LessonsSection, LoraSection, QuantizeSection, Recipe, TrainSection
 from tests.support.tiny import tiny_llama
 from training.packing import IGNORED, Sequence, collate, pack, shared_tokens
-from training.sft import curriculum, rows_of_batch
+from training.sft import curriculum, rounding, rows_of_batch
 from training.tokenization import TokenRow
 
 PAD = 0
@@ -90,15 +90,18 @@ def test_the_last_token_of_a_prompt_is_never_shared() -> None:
     assert shared_tokens(([1, 2], 1), ([1, 3], 1)) == 0
 
 
-def test_bare_lessons_come_first_and_beginnings_are_spread_among_the_messages() -> None:
+def test_bare_lessons_come_first_then_beginnings_then_messages_and_these_are_rounded() -> None:
     data = DataSection(lessons=LessonsSection(bare=8, beginnings=8))
-    recipe = Recipe(name="a", data=data, train=TrainSection(pack=64, pack_bare=32))
+    train = TrainSection(batch_size=1, pack=64, pack_bare=32, qat_group_size=32, lora=LoraSection(dropout=0))
+    recipe = Recipe(name="a", data=data, train=train, quantize=QuantizeSection(group_size=32))
     lessons, messages = [([1] * 10, 5)] * 8 + [([2] * 40, 20)] * 8, [([3] * 60, 30)] * 24
     kinds = [rows[0][0][0] for _, rows in curriculum(recipe, lessons, messages)]
-    assert kinds[: kinds.count(1)] == [1] * kinds.count(1)
-    mixed = kinds[kinds.count(1) :]
-    places = [place for place, kind in enumerate(mixed) if kind == 2]
-    assert len(places) > 2
-    gaps = [later - earlier for earlier, later in pairwise(places)]
-    assert max(gaps) - min(gaps) <= 1
-    assert places[0] <= max(gaps)
+    assert kinds == sorted(kinds)
+    assert set(kinds) == {1, 2, 3}
+    model = SimpleNamespace(named_modules=lambda: [("head", None)])  # no matrix to round: only the step counts
+    (callback,) = rounding(recipe, lessons)
+    seen = []
+    for step in range(len(kinds)):
+        callback.on_step_begin(None, SimpleNamespace(global_step=step), None, model=model)
+        seen.append(callback.rounds)
+    assert seen == [kind == 3 for kind in kinds]
