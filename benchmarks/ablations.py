@@ -57,7 +57,7 @@ QUANTIZED: dict[str, dict[str, list[str]]] = {
     "group_size": {str(n): [f"quantize.group_size={n}"] for n in (32, 64, 128)},
 }
 SAMPLED: dict[str, list[Any]] = {
-    "temperature": [0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
+    "temperature": [0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0],
     "repetition_penalty": [1.0, 1.1, 1.2],
 }
 NAMES = (*SAMPLED, *TRAINED, *QUANTIZED)
