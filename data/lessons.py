@@ -1,4 +1,4 @@
-"""Lessons: short rows that teach the subtraction beside the messages, for a base that cannot subtract.
+"""Lessons: short rows that teach the subtraction before the messages, for a base that cannot subtract.
 
 Two kinds. A bare row is the shortest text in which the difference can be learned: `12 7 =` → `5 down`. A beginning is
 a message under the plain prompt that ends right after its number and direction: `어제보다 5도 내려가`. A program may

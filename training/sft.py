@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +50,6 @@ from training.trainer import (
     write_log,
 )
 
-Packed = tuple[Sequence, list[TokenRow]]  # a sequence, and the rows in it
-
 
 def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[str, Any]:
     """Train the adapter into the folder, resuming from a checkpoint if there is one; return measurements."""
@@ -63,7 +60,8 @@ def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[
     wanted = {split: [row_ids(tokenizer, row) for row in rows[split]] for split in rows}
     lessons = [lesson_ids(tokenizer, row) for row in read_lessons(recipe)]
     # 1. The trainer, with rows that end where the server stops.
-    given, order = datasets(recipe, rows, wanted, lessons)
+    packed = lesson_sequences(recipe, lessons)
+    given = datasets(recipe, rows, wanted, packed)
     score_learned_tokens_only()
     trainer = SFTTrainer(
         model=load_base(base, recipe),
@@ -73,14 +71,14 @@ def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[
         processing_class=tokenizer,
         data_collator=collator(recipe, tokenizer) if recipe.train.pack else None,
         peft_config=lora_config(recipe, new_tokens(recipe)),
-        callbacks=[*watchers, *rounding(recipe, lessons)],
+        callbacks=[*watchers, *rounding(recipe.train, len(packed))],
     )
     for name in () if recipe.train.pack else ("train_dataset", "eval_dataset"):
         setattr(trainer, name, getattr(trainer, name).map(_end_with_turn, fn_kwargs={"end": tokenizer.eos_token_id}))
     open_head(trainer.model)
     show_progress_only(trainer)
     # 2. Before the first step: does it learn the completion, the whole completion, and nothing else?
-    prove_labels(trainer, tokenizer, order, recipe.train.max_length)
+    prove_labels(trainer, tokenizer, [*lessons, *wanted["train"]], recipe.train.max_length)
     # 3. Train.
     checkpoint = last_checkpoint(folder / CHECKPOINTS)
     with out_of_memory_advice():
@@ -111,7 +109,7 @@ def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[
 
 
 def read_lessons(recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the short rows that are learned beside the messages.
+    """Return the short rows that are learned before the messages.
 
     Raises:
         StageError: there are some, and rows are trained in random order.
@@ -120,56 +118,36 @@ def read_lessons(recipe: Recipe) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     if not recipe.train.pack:
-        raise StageError("Lessons are learned beside the messages, in order.", "Set train.pack, for example to 640.")
+        raise StageError("Lessons are learned before the messages, in order.", "Set train.pack, for example to 640.")
     return read_rows(path)
 
 
 def datasets(
-    recipe: Recipe,
-    rows: dict[str, list[dict[str, Any]]],
-    tokens: dict[str, list[TokenRow]],
-    lessons: list[TokenRow],
-) -> tuple[dict[str, Dataset], list[TokenRow]]:
-    """Return what the trainer gets, and the training rows in its order.
+    recipe: Recipe, rows: dict[str, list[dict[str, Any]]], tokens: dict[str, list[TokenRow]], lessons: list[Sequence]
+) -> dict[str, Dataset]:
+    """Return what the trainer gets: rows for TRL to tokenize or, with `train.pack`, sequences, the lessons' first."""
+    size = recipe.train.pack
+    if not size:
+        return {split: Dataset.from_list(rows[split]) for split in rows}
+    sequences = {split: list(pack(tokens[split], size)) for split in tokens}
+    sequences["train"] = [*lessons, *sequences["train"]]
+    return {split: Dataset.from_list([asdict(one) for one in sequences[split]]) for split in sequences}
 
-    Rows for TRL to tokenize or, with `train.pack`, sequences of rows.
+
+def lesson_sequences(recipe: Recipe, lessons: list[TokenRow]) -> list[Sequence]:
+    """Return the sequences of the lessons: bare ones, then beginnings."""
+    size, bare = recipe.train.pack or 0, recipe.data.lessons.bare
+    return [*pack(lessons[:bare], recipe.train.pack_bare or size), *pack(lessons[bare:], size)]
+
+
+def rounding(settings: TrainSection, before: int) -> list[RoundFrom]:
+    """Return the callback of quantization-aware training, if the recipe wants it, after so many sequences of lessons.
+
+    A message is what is served; lessons cost less without.
     """
-    if not recipe.train.pack:
-        return {split: Dataset.from_list(rows[split]) for split in rows}, tokens["train"]
-    train = curriculum(recipe, lessons, tokens["train"])
-    packed = {
-        "train": [sequence for sequence, _ in train],
-        "validation": list(pack(tokens["validation"], recipe.train.pack)),
-    }
-    order = [row for _, found in train for row in found]
-    return {split: Dataset.from_list([asdict(one) for one in packed[split]]) for split in packed}, order
-
-
-def curriculum(recipe: Recipe, lessons: list[TokenRow], messages: list[TokenRow]) -> list[Packed]:
-    """Return the sequences to train on, each with its rows: bare lessons, then beginnings, then messages.
-
-    A message alone teaches its number slowly: two tokens of about ninety.
-    """
-    return [*_before_messages(recipe, lessons), *_packed(messages, recipe.train.pack or 0)]
-
-
-def rounding(recipe: Recipe, lessons: list[TokenRow]) -> list[RoundFrom]:
-    """Return the callback of quantization-aware training, if the recipe wants it: from the first message on."""
-    settings = recipe.train
     if not settings.qat_group_size:
         return []
-    steps = len(_before_messages(recipe, lessons)) // (settings.batch_size * settings.gradient_accumulation)
-    return [RoundFrom(settings.qat_group_size, steps)]
-
-
-def _before_messages(recipe: Recipe, lessons: list[TokenRow]) -> list[Packed]:
-    size, bare = recipe.train.pack or 0, recipe.data.lessons.bare
-    return [*_packed(lessons[:bare], recipe.train.pack_bare or size), *_packed(lessons[bare:], size)]
-
-
-def _packed(rows: list[TokenRow], size: int) -> list[Packed]:
-    left = iter(rows)
-    return [(sequence, list(islice(left, len(sequence.branches)))) for sequence in pack(rows, size)]
+    return [RoundFrom(settings.qat_group_size, before // (settings.batch_size * settings.gradient_accumulation))]
 
 
 def collator(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
@@ -193,7 +171,7 @@ def sft_config(recipe: Recipe, folder: Path, rows: int) -> SFTConfig:
         lr_scheduler_kwargs=scheduler_options(settings, steps),
         completion_only_loss=True,
         packing=False,  # TRL's own shares no prompts
-        # packed, the rows come in the curriculum's order
+        # packed, the rows come in their order: lessons first
         train_sampling_strategy="sequential" if settings.pack else "random",
         remove_unused_columns=not settings.pack,
         eval_strategy="epoch",

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from pipeline.recipe import DataSection, LessonsSection, LoraSection, QuantizeSection, Recipe, TrainSection
 from tests.support.tiny import tiny_llama
 from training.packing import IGNORED, Sequence, collate, pack, shared_tokens
-from training.sft import curriculum, rounding, rows_of_batch
+from training.sft import datasets, lesson_sequences, rounding, rows_of_batch
 from training.tokenization import TokenRow
 
 PAD = 0
@@ -95,11 +95,13 @@ def test_bare_lessons_come_first_then_beginnings_then_messages_and_these_are_rou
     train = TrainSection(batch_size=1, pack=64, pack_bare=32, qat_group_size=32, lora=LoraSection(dropout=0))
     recipe = Recipe(name="a", data=data, train=train, quantize=QuantizeSection(group_size=32))
     lessons, messages = [([1] * 10, 5)] * 8 + [([2] * 40, 20)] * 8, [([3] * 60, 30)] * 24
-    kinds = [rows[0][0][0] for _, rows in curriculum(recipe, lessons, messages)]
+    packed = lesson_sequences(recipe, lessons)
+    tokens = {"train": messages, "validation": messages[:1]}
+    kinds = [ids[0] for ids in datasets(recipe, {}, tokens, packed)["train"]["input_ids"]]
     assert kinds == sorted(kinds)
     assert set(kinds) == {1, 2, 3}
     model = SimpleNamespace(named_modules=lambda: [("head", None)])  # no matrix to round: only the step counts
-    (callback,) = rounding(recipe, lessons)
+    (callback,) = rounding(train, len(packed))
     seen = []
     for step in range(len(kinds)):
         callback.on_step_begin(None, SimpleNamespace(global_step=step), None, model=model)
