@@ -2,7 +2,8 @@
 
 Usage: python -m benchmarks.baseline_server --port 8090 [--quantization 4bit] [--stop] [--merged]
 In: a finished run. `--stop` and `--merged` add the first two of our ideas, to show each one's gain.
-The prompt, the sampling and the adapter are ours; the limit of 50 tokens for a message is the original's.
+The prompt, the sampling and the adapter are ours; the limit of 50 tokens for a message is the original's, raised for
+a tokenizer that needs more.
 """
 
 import time
@@ -16,8 +17,10 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedTokenizerBase
 
+from benchmarks.scene import SCENE
 from core.prompt import STOP_MARKERS, build_messages
 from core.reading import Reading
+from pipeline.budget import read_budget
 from pipeline.cli import RecipeOption, SetOption, run_app
 from pipeline.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from training.tokenization import load_tokenizer, prompt_ids
@@ -47,12 +50,13 @@ class Writer:
         model: the base with its adapter, or the merged model.
         tokenizer: the tokenizer with the template of training.
         recipe: gives the sampling settings.
-        stop: stop at the end-of-turn token; else write all 50 tokens and cut the text.
+        stop: stop at the end-of-turn token; else write as many tokens as the limit says and cut the text.
     """
 
     def __init__(self, model: Any, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, *, stop: bool) -> None:
         self._model, self._tokenizer, self._sampling = model, tokenizer, recipe.generation
         self._end = tokenizer.eos_token_id if stop else None
+        self._limit = max(MAX_NEW_TOKENS, read_budget(recipe.adapter).longest_message)
         model.generation_config.eos_token_id = self._end  # `generate` reads it if its argument is None
         # Two at once on the same cores take longer than in turn; and every thread gets its own OpenMP team from torch.
         self._one = ThreadPoolExecutor(max_workers=1)
@@ -63,7 +67,8 @@ class Writer:
 
     @torch.inference_mode()
     def _write(self, wanted: Wanted) -> str:
-        prompt = prompt_ids(self._tokenizer, build_messages(Reading.of(wanted.yesterday_temp, wanted.today_temp)))
+        reading = Reading.of(wanted.yesterday_temp, wanted.today_temp)
+        prompt = prompt_ids(self._tokenizer, build_messages(reading, SCENE))
         ids = torch.tensor([prompt], device=self._model.device)
         written = self._model.generate(
             input_ids=ids,
@@ -73,7 +78,7 @@ class Writer:
             top_p=self._sampling.top_p,
             top_k=0,  # transformers' own default is 50
             repetition_penalty=self._sampling.repetition_penalty,
-            max_new_tokens=MAX_NEW_TOKENS,
+            max_new_tokens=self._limit,
             eos_token_id=self._end,
             pad_token_id=self._tokenizer.pad_token_id,
         )

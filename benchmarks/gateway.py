@@ -23,6 +23,7 @@ import psutil
 import typer
 
 from benchmarks.flaky_proxy import FlakyProxy, Mode
+from benchmarks.scene import DAY, SCENE
 from core.checks import check_message
 from core.errors import ServiceError, SignboardError
 from core.park import Scene
@@ -112,12 +113,12 @@ async def _cost(vllm_url: str, gateway_url: str, rounds: int) -> dict[str, Any]:
     async with http(vllm_url.removesuffix("/v1")) as vllm, http(gateway_url) as gateway:
 
         async def raw(reading: Reading) -> None:
-            body = {"model": "signboard", "messages": build_messages(reading), "stop": list(STOP_MARKERS)}
+            body = {"model": "signboard", "messages": build_messages(reading, SCENE), "stop": list(STOP_MARKERS)}
             answer = await vllm.post("/v1/chat/completions", json=body)
             assert answer.status_code == httpx.codes.OK, answer.text
 
         async def through(reading: Reading) -> None:
-            body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today, "board": None}
+            body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today, "board": None, "date": str(DAY)}
             answer = await gateway.post("/generate/temperature", json=body)
             assert answer.status_code == httpx.codes.OK, answer.text
 

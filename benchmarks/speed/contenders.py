@@ -16,6 +16,7 @@ import httpx
 import psutil
 
 from benchmarks.gateway import stack
+from benchmarks.scene import DAY, SCENE
 from benchmarks.speed.llama_cpp import check_prompt, llama_server, write_gguf
 from benchmarks.speed.load import Post
 from core.prompt import STOP_MARKERS, build_messages
@@ -116,7 +117,7 @@ class Contender:
         common = self.common(recipe)
 
         async def post(reading: Reading) -> str:
-            async with client.post(address, json=common | {"messages": build_messages(reading)}) as answer:
+            async with client.post(address, json=common | {"messages": build_messages(reading, SCENE)}) as answer:
                 answer.raise_for_status()
                 choice = (await answer.json())["choices"][0]
             if choice["finish_reason"] != "stop":
@@ -127,7 +128,7 @@ class Contender:
 
     def _original(self, client: aiohttp.ClientSession, address: str) -> Post:
         async def post(reading: Reading) -> str:
-            body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today, "board": None}
+            body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today, "board": None, "date": str(DAY)}
             async with client.post(address, json=body) as answer:
                 answer.raise_for_status()
                 return str((await answer.json())["generated_text"])
@@ -145,6 +146,7 @@ def original(*options: str) -> Callable[[Recipe, int], ModelServer]:
             "benchmarks.baseline_server",
             f"--port={port}",
             f"--set=name={recipe.name}",
+            *(f"--set=generation.{key}={getattr(recipe.generation, key)}" for key in SAMPLING),
             *options,
         ]
         return OriginalServer(*_rest(command, recipe, port))
@@ -152,11 +154,13 @@ def original(*options: str) -> Callable[[Recipe, int], ModelServer]:
     return make
 
 
-def vllm(variant: Variant, *flags: str) -> Callable[[Recipe, int], ModelServer]:
-    """Return a maker of our server on a variant; flags are added to the recipe's."""
+def vllm(variant: Variant, *flags: str, drafting: bool = False) -> Callable[[Recipe, int], ModelServer]:
+    """Return a maker of our server on a variant, with drafts or without; flags are added to the recipe's."""
 
     def make(recipe: Recipe, port: int) -> ModelServer:
-        server = prepare(recipe, ServeSettings(port=port, allow_failed_verdict=True), variant).server
+        serve = recipe.serve.model_copy(update={"drafting": drafting})
+        chosen = recipe.model_copy(update={"serve": serve})
+        server = prepare(chosen, ServeSettings(port=port, allow_failed_verdict=True), variant).server
         server.command.extend(flags)
         return server
 
@@ -180,6 +184,7 @@ def _rest(command: list[str], recipe: Recipe, port: int) -> tuple[Any, ...]:
     return command, dict(os.environ), recipe.serve.model_name, ServeSettings(port=port), log
 
 
+SAMPLING = ("temperature", "top_p", "repetition_penalty")
 # llama.cpp's defaults would sample differently, and would apply top_p before temperature.
 LLAMA = {"top_k": 0, "min_p": 0, "samplers": ["penalties", "temperature", "top_p"], "repeat_last_n": 512}
 
@@ -199,6 +204,7 @@ CONTENDERS = (
         "vllm-awq-no-prefix", "vLLM, AWQ, no prefix cache", CHAT, vllm(Variant.AWQ, "--no-enable-prefix-caching")
     ),
     Contender("vllm-awq", "**the line**: vLLM, AWQ, prefix cache", CHAT, vllm(Variant.AWQ), over="vllm-merged"),
+    Contender("vllm-awq-drafts", "the line with drafts", CHAT, vllm(Variant.AWQ, drafting=True), over="vllm-awq"),
     Contender(
         "gateway", "the line behind our gateway", ORIGINAL, lambda recipe, _port: BehindGateway(recipe), over="vllm-awq"
     ),

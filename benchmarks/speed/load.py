@@ -14,15 +14,13 @@ from typing import Any
 import aiohttp
 import psutil
 
+from benchmarks.scene import SCENE
 from core.checks import check_message
-from core.problem import Problem
 from core.prompt import build_messages
 from core.reading import Reading, usual_grid
 
 Post = Callable[[Reading], Awaitable[str]]  # asks for one message; raises an error if there is none
 POLL = 0.01  # seconds
-# Our gateway tells the model of a park, the other contenders do not; the load generator sees the readings only.
-OF_THE_SCENE = {Problem.ABSENT, Problem.SEASON, Problem.UNKNOWN}
 PAUSE = 0.1  # seconds after a request that failed, or a dead server would be asked thousands of times
 
 
@@ -57,9 +55,8 @@ class Level:
             self.failed += 1
             return
         self.latencies_ms.append(1000 * seconds)
-        found = [one.problem for one in check_message(text, reading) if one.problem not in OF_THE_SCENE]
-        if found:
-            self.wrong[found[0].value] += 1
+        if found := check_message(text, reading, SCENE):
+            self.wrong[found[0].problem.value] += 1
 
 
 async def _ask(post: Post, reading: Reading) -> str | None:
@@ -161,7 +158,7 @@ async def stream(url: str, body: dict[str, Any], at_once: int, count: int, seed:
 
     async def caller() -> None:
         for reading in queue:
-            messages: Any = build_messages(reading)
+            messages: Any = build_messages(reading, SCENE)
             request = RequestFuncInput(
                 "", url, 0, body["max_tokens"], body["model"], chat_messages=messages, extra_body=body
             )

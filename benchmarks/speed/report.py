@@ -1,7 +1,7 @@
 """From the rounds' numbers to docs/benchmarks.md: tables and pictures between two marks; the text around them stays.
 
 In: bench.json. Out: docs/benchmarks.json (one list entry per round, latencies as percentiles over all rounds),
-docs/benchmarks.md, docs/images/bench-*.png.
+docs/benchmarks.md, docs/images/bench-*.png; of another recipe than nano benchmarks-<recipe>.json and so on.
 """
 
 import json
@@ -24,8 +24,8 @@ OPPONENT, LINE = "original", "vllm-awq"
 PERCENTILES = (50, 90, 99)
 ENOUGH = 100  # answers, for a p99
 COLORS = (
-    "#b8b8b8", "#707070", "#d9a441", "#b0623c", "#9fc3e6", "#3b82c4", "#6a5fb0", "#1d7f5c", "#7fd0ae", "#e08ab0",
-    "#a03a6f",
+    "#b8b8b8", "#707070", "#d9a441", "#b0623c", "#9fc3e6", "#3b82c4", "#6a5fb0", "#1d7f5c", "#c23b3b", "#7fd0ae",
+    "#e08ab0", "#a03a6f",
 )  # fmt: skip
 STEPS = (1, 2, 5)  # of a logarithmic axis
 Summary = dict[str, Any]
@@ -37,7 +37,8 @@ def publish(result: dict[str, Any], docs: Path) -> None:
     Raises:
         StageError: the page lacks the marks, or too little was measured.
     """
-    page = docs / "benchmarks.md"
+    which = _which(result["recipe"])
+    page = docs / f"benchmarks{which}.md"
     before, found, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, closed, after = rest.partition(END)
     if not found or not closed:
@@ -45,9 +46,9 @@ def publish(result: dict[str, Any], docs: Path) -> None:
     summary = summarize(result)
     if not {OPPONENT, LINE} <= set(summary["contenders"]):
         raise StageError(f"{OPPONENT} and {LINE} were not both measured.", "Run the whole benchmark: make bench.")
-    draw_rates(summary, docs / "images" / "bench-rates.png")
-    draw_latencies(summary, docs / "images" / "bench-latencies.png")
-    write_text(docs / "benchmarks.json", json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    draw_rates(summary, docs / f"images/bench{which}-rates.png")
+    draw_latencies(summary, docs / f"images/bench{which}-latencies.png")
+    write_text(page.with_suffix(".json"), json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     write_text(page, f"{before}{BEGIN}\n{tables(summary)}\n{END}{after}")
 
 
@@ -120,8 +121,14 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def _which(recipe: str) -> str:
+    """Return what the names of a recipe's files have beside nano's."""
+    return "" if recipe == "nano" else f"-{recipe}"
+
+
 def tables(summary: Summary) -> str:
     """Return all tables as Markdown."""
+    which = _which(summary["recipe"])
     machine = summary["machine"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     head = (
@@ -137,14 +144,14 @@ def tables(summary: Summary) -> str:
             textwrap.fill(head, 130),
             "### Right messages per second, by callers at once",
             _rates(summary),
-            "![messages per second](images/bench-rates.png)",
+            f"![messages per second](images/bench{which}-rates.png)",
             "### What each idea brings, in messages per second",
             _ideas(summary),
             "### Start, CPU, memory, mistakes",
             _costs(summary),
             "### How long a message takes, end to end, ms",
             _latencies(summary),
-            "![latency](images/bench-latencies.png)",
+            f"![latency](images/bench{which}-latencies.png)",
             busy,
             _arrivals(summary),
             "### Token by token, ms",

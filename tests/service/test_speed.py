@@ -10,14 +10,22 @@ import pytest
 
 from benchmarks.capacity import CARDS, measured_rows, roofline_rows, seconds_per_message
 from benchmarks.gpu_check import SHAPES, Size
+from benchmarks.scene import DAY, SCENE
 from benchmarks.scripted_server import GOOD
 from benchmarks.speed.load import arrivals, closed_loop
 from benchmarks.speed.report import BEGIN, END, summarize, tables
 from core.reading import Reading
+from core.sign import DEFAULT_SIGN
 from data.compose import compose
+from gateway.parks import read_park
 from tests.conftest import ROOT
 
 NUMBERS = json.loads((ROOT / "docs/benchmarks.json").read_text(encoding="utf-8"))
+
+
+def test_all_contenders_get_the_prompt_that_the_gateway_sends() -> None:
+    default = read_park(ROOT / "parks/default.yaml", DEFAULT_SIGN, "Asia/Seoul")
+    assert default.scene(DAY) == SCENE
 
 
 def test_a_fast_wrong_answer_counts_as_none() -> None:
@@ -49,7 +57,7 @@ def test_a_late_answer_shows_in_the_waiting_time_of_those_behind_it() -> None:
             if first:
                 first.clear()
                 await asyncio.sleep(0.5)
-        return compose(reading, None, random.Random(1))
+        return compose(reading, SCENE, random.Random(1))
 
     level = asyncio.run(arrivals(stuck_at_first, 100, 1, seed=1)).figures()
     assert 60 < level["asked"] < 140, "the seed decides, not the machine"
@@ -65,7 +73,7 @@ def test_every_caller_is_busy_all_the_time() -> None:
         most = max(most, running)
         await asyncio.sleep(0.02)
         running -= 1
-        return compose(reading, None, random.Random(1))
+        return compose(reading, SCENE, random.Random(1))
 
     level = asyncio.run(closed_loop(slow, 8, 0.4, seed=1)).figures()
     assert most == 8
