@@ -176,7 +176,7 @@ def _middleware(settings: GatewaySettings, metrics: Metrics, rates: Rates, keyri
 def _scope(*scopes: KeyScope) -> Any:
     """Return the dependency of a route that each of these scopes opens."""
 
-    def check(request: Request) -> None:
+    async def check(request: Request) -> None:  # async, or FastAPI starts a thread for it
         key: Key = request.state.key
         if key.scopes.isdisjoint(scopes):
             raise ProblemError("no_scope", f"This address needs the scope {' or '.join(scopes)}.")
@@ -184,7 +184,7 @@ def _scope(*scopes: KeyScope) -> Any:
     return Depends(check)
 
 
-def _known_query(request: Request) -> None:
+async def _known_query(request: Request) -> None:
     """Reject a query parameter that the route does not know: it would be ignored, and a typo never noticed."""
     known = {parameter.alias for parameter in _query_of(request.scope["route"].dependant)}
     if unknown := set(request.query_params) - known:
