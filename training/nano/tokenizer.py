@@ -22,8 +22,8 @@ SPECIAL_TOKENS = (PAD, START_OF_TURN, END_OF_TURN)
 VOCABULARY = 2048  # a message takes 19 tokens; with 1024 it took 29
 
 
-def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """Train the tokenizer on a sample of the corpus."""
+def train_tokenizer(seed: int, vocabulary: int = VOCABULARY) -> PreTrainedTokenizerFast:
+    """Train the tokenizer on a sample of the corpus; `vocabulary`: its tokens, at most."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -32,7 +32,7 @@ def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     names = [AddedToken(f" {name}", normalized=False) for name in [*elements(), *Season]]
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(names),
+        vocab_size=vocabulary - len(names),
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
