@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import openai
-from openai.types.chat import ChatCompletion
 
 from core.errors import BadAnswer, ServerFailed, ServerTimeout, ServerUnavailable, SettingError
 from core.park import Scene
@@ -60,25 +59,25 @@ def open_sdk(
     )
 
 
-def content(completion: ChatCompletion, url: str) -> tuple[str, str]:
-    """Return text and finish reason of an answer.
+def content(answer: Any, url: str) -> tuple[str, str]:
+    """Return text and finish reason of an answer, given as what its JSON says.
 
     Raises:
-        BadAnswer: the answer is not a chat completion. The SDK does not validate answers.
+        BadAnswer: the answer is not a chat completion.
     """
     try:
-        choice = completion.choices[0]
-        text, finish = choice.message.content, choice.finish_reason
-    except (AttributeError, LookupError, TypeError) as error:
-        raise _bad_answer(url, repr(completion)) from error
+        choice = answer["choices"][0]
+        text, finish = choice["message"]["content"], choice["finish_reason"]
+    except (LookupError, TypeError) as error:
+        raise _bad_answer(url, repr(answer)) from error
     if text is not None and not isinstance(text, str):
         raise _bad_answer(url, repr(text))
     return text or "", str(finish)
 
 
-def announced_fingerprint(completion: ChatCompletion) -> str:
-    """Return the fingerprint in a server's answer; the SDK does not validate its type."""
-    announced: Any = getattr(completion, "system_fingerprint", None)
+def announced_fingerprint(answer: dict[str, Any]) -> str:
+    """Return the fingerprint in a server's answer; none if it is no text."""
+    announced = answer.get("system_fingerprint")
     return announced if isinstance(announced, str) else ""
 
 

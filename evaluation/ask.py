@@ -37,10 +37,11 @@ async def ask_raw(cases: Sequence[Case], url: str, model: str, api_key: str, **s
         async def ask(index: int, number: int, reading: Reading, scene: Scene | None) -> Answer:
             with typed_errors(url, DEADLINE):
                 async with asyncio.timeout(DEADLINE):
-                    completion = await client.chat.completions.create(
+                    answered = await client.chat.completions.with_raw_response.create(
                         model=model, messages=prompt_messages(reading, scene), seed=index, **sampling
                     )
-            return Answer(reading, scene, *content(completion, url), tries=1, seed=number)
+                said = content(answered.http_response.json(), url)
+            return Answer(reading, scene, *said, tries=1, seed=number)
 
         return await _ask_all(cases, ask, "raw")
 
