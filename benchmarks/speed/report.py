@@ -39,7 +39,10 @@ def publish(result: dict[str, Any], docs: Path) -> None:
     """
     which = _which(result["recipe"])
     page = docs / f"benchmarks{which}.md"
-    before, found, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    text = (
+        page.read_text(encoding="utf-8") if page.exists() else f"# Benchmarks of {result['recipe']}\n\n{BEGIN}{END}\n"
+    )
+    before, found, rest = text.partition(BEGIN)
     _, closed, after = rest.partition(END)
     if not found or not closed:
         raise StageError(f"{page} has no {BEGIN} … {END}.", "Put the two marks back where the tables belong.")

@@ -3,7 +3,10 @@
 import asyncio
 import json
 import random
+import re
 import statistics
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -13,7 +16,7 @@ from benchmarks.gpu_check import SHAPES, Size
 from benchmarks.scene import DAY, SCENE
 from benchmarks.scripted_server import GOOD
 from benchmarks.speed.load import arrivals, closed_loop
-from benchmarks.speed.report import BEGIN, END, summarize, tables
+from benchmarks.speed.report import BEGIN, END, publish, summarize, tables
 from core.reading import Reading
 from core.sign import DEFAULT_SIGN
 from data.compose import compose
@@ -83,21 +86,36 @@ def test_every_caller_is_busy_all_the_time() -> None:
     assert level["asked"] <= 8 * (seconds / 0.02 + 1), "each caller waits for its answer before it asks again"
 
 
-def test_a_contender_that_is_never_right_gets_no_ratio_and_breaks_no_table() -> None:
+def one_round(recipe: str) -> dict[str, Any]:
+    """Return a round in which the original is never right."""
     wrong = {"asked": 9, "wrong": 9, "failed": 0, "per_second": 0.0, "cpu_seconds": 1.0, "generator_seconds": 0.1}
     right = wrong | {"wrong": 0, "per_second": 4.0}
     one = {"start_seconds": 1.0, "peak_mib": 100.0, "stream": {}, "poisson": None}
     levels = {name: level | {"latencies_ms": [5.0] * 9} for name, level in (("original", wrong), ("vllm-awq", right))}
-    result = {
+    return {
         "machine": {"date": "", "commit": "", "cores": 2, "processor": "", "memory_gib": 1, "versions": {}},
-        "recipe": "nano",
+        "recipe": recipe,
         "seconds": 1,
         "busy": 0.7,
         "rounds": [{name: one | {"closed": {"1": level}} for name, level in levels.items()}],
     }
-    shown = tables(summarize(result))
+
+
+def test_a_contender_that_is_never_right_gets_no_ratio_and_breaks_no_table() -> None:
+    shown = tables(summarize(one_round("nano")))
     assert "| `original`: the same in bf16 | 0.0 | – | – |" in shown
     assert "| 4.0 | – | – |" in shown
+
+
+def test_another_recipe_has_a_page_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    publish(one_round("other"), tmp_path)
+    page = (tmp_path / "benchmarks-other.md").read_text(encoding="utf-8")
+    pictures = re.findall(r"\]\((images/.+?)\)", page)
+    assert "| 4.0 | – | – |" in page
+    assert len(pictures) == 2
+    assert all((tmp_path / picture).stat().st_size > 10_000 for picture in pictures)
+    assert json.loads((tmp_path / "benchmarks-other.json").read_text(encoding="utf-8"))["recipe"] == "other"
 
 
 def test_the_page_shows_the_numbers_beside_it() -> None:
