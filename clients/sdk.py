@@ -67,8 +67,8 @@ def content(answer: Any, url: str) -> tuple[str, str]:
     """
     try:
         choice = answer["choices"][0]
-        text, finish = choice["message"]["content"], choice["finish_reason"]
-    except (LookupError, TypeError) as error:
+        text, finish = choice["message"].get("content"), choice.get("finish_reason")
+    except (AttributeError, LookupError, TypeError) as error:
         raise _bad_answer(url, repr(answer)) from error
     if text is not None and not isinstance(text, str):
         raise _bad_answer(url, repr(text))

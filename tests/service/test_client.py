@@ -195,6 +195,17 @@ def test_open_words_are_shown_and_named(say: Say) -> None:
     assert (message.text, message.unknown, message.tries) == (text, ("훨훨",), 1)
 
 
+def test_an_answer_that_is_not_labelled_as_json_is_read_as_json(say: Say) -> None:
+    with scripted(Reply(completion(GOOD), content_type="text/plain")) as server:
+        assert say(server.url).text == GOOD
+
+
+def test_an_answer_that_does_not_say_why_it_ended_is_a_rejected_sample(say: Say) -> None:
+    unsaid = Reply(completion(GOOD).replace(', "finish_reason": "stop"', ""))
+    with scripted(unsaid, saying(GOOD)) as server:
+        assert say(server.url).tries == 2
+
+
 def test_one_server_error_is_retried_and_counts_as_no_sample(say: Say) -> None:
     with scripted(Reply(JSON_ERROR, status=500), saying(GOOD)) as server:
         assert say(server.url).tries == 1
