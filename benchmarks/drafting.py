@@ -21,7 +21,7 @@ from typing import Annotated
 import httpx
 import typer
 
-from benchmarks.speed.contenders import CHAT, Contender
+from benchmarks.speed.contenders import CHAT, Contender, vllm
 from benchmarks.speed.load import closed_loop, session
 from core.ports import free_port
 from core.sign import Sign, split_sentences
@@ -31,9 +31,8 @@ from evaluation.scores import Answer, score
 from pipeline.cli import DEFAULT_RECIPE, RecipeOption, SetOption, run_app, show_table
 from pipeline.files import write_text
 from pipeline.recipe import Recipe, load_recipe
-from serve.launch import prepare
+from serve.launch import Variant
 from serve.process import ModelServer
-from serve.settings import ServeSettings
 
 CALLERS = (1, 8, 32, 64)
 WAYS = {"without": False, "with": True}
@@ -51,9 +50,7 @@ app = typer.Typer(no_args_is_help=True, help="Measure what drafts bring, and tha
 @contextmanager
 def served(recipe: Recipe, *, drafting: bool, statistics_on: bool = False) -> Iterator[ModelServer]:
     """Serve a run's 4-bit checkpoint, with or without drafts; with vLLM's own statistics if asked."""
-    serve = recipe.serve.model_copy(update={"drafting": drafting})
-    chosen = recipe.model_copy(update={"serve": serve})
-    server = prepare(chosen, ServeSettings(port=free_port(), allow_failed_verdict=True)).server
+    server = vllm(Variant.AWQ, drafting=drafting)(recipe, free_port())
     if statistics_on:
         server.command.remove("--disable-log-stats")
     with server:

@@ -23,7 +23,7 @@ import psutil
 import typer
 
 from benchmarks.flaky_proxy import FlakyProxy, Mode
-from benchmarks.scene import DAY, SCENE
+from benchmarks.scene import SCENE, gateway_body
 from core.checks import check_message
 from core.errors import ServiceError, SignboardError
 from core.park import Scene
@@ -118,8 +118,7 @@ async def _cost(vllm_url: str, gateway_url: str, rounds: int) -> dict[str, Any]:
             assert answer.status_code == httpx.codes.OK, answer.text
 
         async def through(reading: Reading) -> None:
-            body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today, "board": None, "date": str(DAY)}
-            answer = await gateway.post("/generate/temperature", json=body)
+            answer = await gateway.post("/generate/temperature", json=gateway_body(reading))
             assert answer.status_code == httpx.codes.OK, answer.text
 
         asked: dict[str, Ask] = {"vllm": raw, "gateway": through}

@@ -176,7 +176,7 @@ def _middleware(settings: GatewaySettings, metrics: Metrics, rates: Rates, keyri
 def _scope(*scopes: KeyScope) -> Any:
     """Return the dependency of a route that each of these scopes opens."""
 
-    async def check(request: Request) -> None:  # async, or FastAPI starts a thread for it
+    async def check(request: Request) -> None:  # async, or FastAPI calls it in another thread
         key: Key = request.state.key
         if key.scopes.isdisjoint(scopes):
             raise ProblemError("no_scope", f"This address needs the scope {' or '.join(scopes)}.")

@@ -16,7 +16,7 @@ import httpx
 import psutil
 
 from benchmarks.gateway import stack
-from benchmarks.scene import DAY, SCENE
+from benchmarks.scene import SCENE, gateway_body
 from benchmarks.speed.llama_cpp import check_prompt, llama_server, write_gguf
 from benchmarks.speed.load import Post
 from core.prompt import STOP_MARKERS, build_messages
@@ -128,8 +128,7 @@ class Contender:
 
     def _original(self, client: aiohttp.ClientSession, address: str) -> Post:
         async def post(reading: Reading) -> str:
-            body = {"yesterday_temp": reading.yesterday, "today_temp": reading.today, "board": None, "date": str(DAY)}
-            async with client.post(address, json=body) as answer:
+            async with client.post(address, json=gateway_body(reading)) as answer:
                 answer.raise_for_status()
                 return str((await answer.json())["generated_text"])
 
