@@ -13,6 +13,7 @@ import torch
 from training.tokenization import TokenRow
 
 IGNORED = -100  # label of a token that is not learned
+STEP = 64  # tokens; batches are padded to whole steps: a CPU keeps memory and a program for each new length
 HIDDEN = torch.finfo(torch.bfloat16).min  # added to the score of a token that a row must not see
 
 
@@ -60,7 +61,8 @@ def collate(sequences: list[dict[str, Any]], pad: int, *, additive: bool = False
 
     `additive`: the mask as what is added to the scores, which transformers' eager attention wants: 0 for visible.
     """
-    length = max(len(sequence["input_ids"]) for sequence in sequences)
+    longest = max(len(sequence["input_ids"]) for sequence in sequences)
+    length = -(-longest // STEP) * STEP
     shape = (len(sequences), length)
     ids, labels = torch.full(shape, pad), torch.full(shape, IGNORED)
     positions = torch.zeros(shape, dtype=torch.long)

@@ -272,7 +272,8 @@ def rows_of_batch(batch: dict[str, Any]) -> Iterator[tuple[list[int], list[int]]
             raise StageError(
                 "A packed row's tokens are not at their places.", "This is a fault of training/packing.py."
             )
-        yield ids[seen].tolist(), _learned(labels[seen])
+        if learned := _learned(labels[seen]):  # padding learns nothing
+            yield ids[seen].tolist(), learned
 
 
 def _learned(labels: Any) -> list[int]:

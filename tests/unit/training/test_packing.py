@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from pipeline.recipe import DataSection, LessonsSection, LoraSection, QuantizeSection, Recipe, TrainSection
 from tests.support.tiny import tiny_llama
-from training.packing import IGNORED, Sequence, collate, pack, shared_tokens
+from training.packing import IGNORED, STEP, Sequence, collate, pack, shared_tokens
 from training.sft import datasets, lesson_sequences, rounding, rows_of_batch
 from training.tokenization import TokenRow
 
@@ -76,6 +76,15 @@ def test_packing_keeps_every_row_in_order_within_the_size() -> None:
     assert found == [(ids, ids[prompt:]) for ids, prompt in rows]
     assert max(len(sequence.input_ids) for sequence in sequences) <= SIZE
     assert sum(len(sequence.input_ids) for sequence in sequences) < 0.9 * sum(len(ids) for ids, _ in rows)
+
+
+@pytest.mark.parametrize("length", [1, STEP, STEP + 1])
+def test_a_batch_is_padded_to_whole_steps_that_no_row_sees(length: int) -> None:
+    (sequence,) = pack([([*range(1, length), 5], length - 1)], SIZE)
+    batch = batch_of([sequence])
+    assert batch["input_ids"].shape[1] == (STEP if length <= STEP else 2 * STEP)
+    assert (batch["labels"][0, length:] == IGNORED).all()
+    assert not batch["attention_mask"][0, 0, :length, length:].any()
 
 
 def test_a_row_longer_than_a_sequence_has_one_of_its_own() -> None:
