@@ -49,7 +49,7 @@ class Watch(TrainerCallback):
 
     def __init__(self, recipe: Recipe, points: int) -> None:
         self.points: list[Point] = []
-        self._wanted = points
+        self._wanted, self._choices = points, recipe.data.choices
         self._tokenizer = load_tokenizer(recipe.folder / "base")
         self._collate = collator(recipe, self._tokenizer)
         held_out = held_out_readings()
@@ -89,7 +89,9 @@ class Watch(TrainerCallback):
     def _share(self, model: Any, readings: list[Reading], kind: str) -> float:
         wordings = random.Random(0)
         made = [
-            bare_lesson(one) if kind == "bare" else beginning_lesson(one, wordings) for one in readings if one.change
+            bare_lesson(one) if kind == "bare" else beginning_lesson(one, wordings, self._choices)
+            for one in readings
+            if one.change
         ]
         rows = [lesson_ids(self._tokenizer, lesson.as_conversation()) for lesson in made]
         found = [right for sequence in pack(rows, SIZE) for right in self._numbers(model, asdict(sequence))]

@@ -26,11 +26,11 @@ def build_data(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
 
     def fill(folder: Path) -> dict[str, Any]:
         proofread()
-        sets = training_sets(recipe.data.set, recipe.data.rows, recipe.seed, recipe.data.rows_per_scene)
+        data, lesson = recipe.data, recipe.data.lessons
+        sets = training_sets(data.set, data.rows, recipe.seed, data.rows_per_scene, data.choices)
         for split in SPLITS:
             write_jsonl(folder / f"{split}.jsonl", sets[split])
-        wanted = recipe.data.lessons
-        if short := lessons(wanted.bare, wanted.beginnings, held_out_readings(), recipe.seed):
+        if short := lessons(lesson.bare, lesson.beginnings, held_out_readings(), recipe.seed, data.choices):
             write_jsonl(folder / LESSONS, short)
         rows = examine([folder / f"{split}.jsonl" for split in SPLITS])
         draw(sets, folder / "coverage.png")

@@ -7,11 +7,12 @@ import itertools
 import random
 from functools import lru_cache
 
-from core.catalogue import Sentence, advices, openings, words_of
+from core.catalogue import Sentence, words_of
 from core.checks import check_message
 from core.errors import CorpusError
 from core.park import Scene, elements_of, season_of
 from core.reading import Reading
+from data.choice import chosen_advices, chosen_openings
 
 TRIES = 200  # combinations, before composing gives up
 BOUND_TRIES = 20  # of them with a sentence bound to the scene
@@ -21,7 +22,12 @@ OFTEN = frozenset({"기온", "어제", "오늘"})  # words that both sentences m
 
 
 def compose(
-    reading: Reading, scene: Scene | None, rng: random.Random, advice: Sentence | None = None, bound: float = 0.0
+    reading: Reading,
+    scene: Scene | None,
+    rng: random.Random,
+    advice: Sentence | None = None,
+    bound: float = 0.0,
+    choices: int | None = None,
 ) -> str:
     """Compose one message that passes every check; the random generator picks the sentences.
 
@@ -32,17 +38,18 @@ def compose(
         advice: the second sentence, if it is chosen already.
         bound: share of the second sentences, and half as many of the first, that only this season or park allows, where
             there are some; 0: as many as chance gives.
+        choices: how many sentences of a kind each reading has, as in `data/choice.py`; None: all.
 
     Raises:
         CorpusError: no two sentences of the catalogue go together here, or none goes with the given advice.
     """
     found: list[str] = []
-    firsts = rng.sample(fitting := openings_for(reading, season_of(scene)), len(fitting))
+    firsts = rng.sample(fitting := openings_for(reading, season_of(scene), choices), len(fitting))
     if bound and rng.random() < bound / 2:
         firsts.sort(key=lambda first: not first.when.seasons)
     for tried, first in enumerate(itertools.islice(itertools.cycle(firsts), len(firsts) if advice else TRIES)):
         # After a sudden change the advice must speak of it, which none of the bound sentences may do.
-        second = advice or pick_advice(reading, scene, rng, bound if tried < BOUND_TRIES else 0)
+        second = advice or pick_advice(reading, scene, rng, bound if tried < BOUND_TRIES else 0, choices)
         message = f"{first.text.format(n=abs(reading.change))} {second.text}"
         found = [f"{one.problem}: {one.detail}" for one in check_message(message, reading, scene)]
         if not found and not echoes(first.text, second.text):
@@ -65,9 +72,11 @@ def opening(reading: Reading, scene: Scene | None, rng: random.Random) -> str:
     return rng.choice(fitting).text.format(n=abs(reading.change))
 
 
-def pick_advice(reading: Reading, scene: Scene | None, rng: random.Random, bound: float = 0.0) -> Sentence:
+def pick_advice(
+    reading: Reading, scene: Scene | None, rng: random.Random, bound: float = 0.0, choices: int | None = None
+) -> Sentence:
     """Pick a second sentence, often one about the change; a share of them bound to this season or park."""
-    fitting = advices_for(reading, scene)
+    fitting = advices_for(reading, scene, choices)
     if not fitting:
         raise CorpusError(f"No advice fits {reading.today} °C in {scene}.", "Add some to core/words/advice.tsv.")
     here = [advice for advice in fitting if advice.element or advice.when.seasons]
@@ -78,21 +87,21 @@ def pick_advice(reading: Reading, scene: Scene | None, rng: random.Random, bound
 
 
 @lru_cache(maxsize=50_000)
-def openings_for(reading: Reading, season: str | None) -> tuple[Sentence, ...]:
+def openings_for(reading: Reading, season: str | None, choices: int | None = None) -> tuple[Sentence, ...]:
     """Return the first sentences that fit."""
-    return tuple(sentence for sentence in openings() if sentence.when.holds(reading, season))
+    return tuple(sentence for sentence in chosen_openings(choices) if sentence.when.holds(reading, season))
 
 
-def advices_for(reading: Reading, scene: Scene | None) -> list[Sentence]:
+def advices_for(reading: Reading, scene: Scene | None, choices: int | None = None) -> list[Sentence]:
     """Return the second sentences that fit reading, season and park."""
     here = {"", *elements_of(scene)}
-    return [advice for advice in advices_at(reading, season_of(scene)) if advice.element in here]
+    return [advice for advice in advices_at(reading, season_of(scene), choices) if advice.element in here]
 
 
 @lru_cache(maxsize=50_000)
-def advices_at(reading: Reading, season: str | None) -> tuple[Sentence, ...]:
+def advices_at(reading: Reading, season: str | None, choices: int | None = None) -> tuple[Sentence, ...]:
     """Return the second sentences that fit reading and season, in whatever park."""
-    return tuple(sentence for sentence in advices() if sentence.when.holds(reading, season))
+    return tuple(sentence for sentence in chosen_advices(choices) if sentence.when.holds(reading, season))
 
 
 def echoes(first: str, second: str) -> bool:

@@ -33,13 +33,16 @@ class Lesson:
         return {"prompt": self.prompt, "completion": self.completion}
 
 
-def lessons(bare: int, beginnings: int, held_out: set[Reading], seed: int) -> list[Lesson]:
-    """Return bare rows, then beginnings, each kind evenly over the grid without the held-out readings."""
+def lessons(bare: int, beginnings: int, held_out: set[Reading], seed: int, choices: int | None = None) -> list[Lesson]:
+    """Return bare rows, then beginnings, each kind evenly over the grid without the held-out readings.
+
+    `choices`: how many openings each reading has, as in `data/choice.py`; None: all.
+    """
     rng = random.Random(seed)
     readings = [reading for reading in usual_grid() if reading not in held_out]
     return [
         *(bare_lesson(reading) for reading in _dealt(readings, bare, rng)),
-        *(beginning_lesson(reading, rng) for reading in _dealt(readings, beginnings, rng)),
+        *(beginning_lesson(reading, rng, choices) for reading in _dealt(readings, beginnings, rng)),
     ]
 
 
@@ -66,9 +69,9 @@ def bare_lesson(reading: Reading) -> Lesson:
     )
 
 
-def beginning_lesson(reading: Reading, rng: random.Random) -> Lesson:
+def beginning_lesson(reading: Reading, rng: random.Random, choices: int | None = None) -> Lesson:
     """Return a message's first words, up to the one after its number."""
-    first = rng.choice(openings_for(reading, None)).text.format(n=abs(reading.change))
+    first = rng.choice(openings_for(reading, None, choices)).text.format(n=abs(reading.change))
     words = first.split()
     last = next((place for place, word in enumerate(words, 2) if NUMBER.match(word)), WORDS)
     return Lesson(reading, build_messages(reading), " ".join(words[:last]))

@@ -49,7 +49,9 @@ class Pair:
         }
 
 
-def pairs(rows: list[Example], count: int, seed: int, failures: Path | None = None) -> list[Pair]:
+def pairs(
+    rows: list[Example], count: int, seed: int, failures: Path | None = None, choices: int | None = None
+) -> list[Pair]:
     """Return `count` composed pairs, every kind in turn, and one pair for each of the model's own failures.
 
     Args:
@@ -57,6 +59,7 @@ def pairs(rows: list[Example], count: int, seed: int, failures: Path | None = No
         count: number of pairs to compose.
         seed: seed for rows and wordings.
         failures: a verdict's answers.jsonl: its wrong answers become rejected texts. A report's would add the base's.
+        choices: how many sentences of a kind each reading has in a preferred message; None: all.
 
     Raises:
         CorpusError: the file cannot be read.
@@ -65,7 +68,7 @@ def pairs(rows: list[Example], count: int, seed: int, failures: Path | None = No
     kinds = list(REJECTED)
     changed = [row for row in rows if row.reading.change]  # without a change there is no number to get wrong
     composed = [_composed(rng.choice(changed), kinds[index % len(kinds)], rng) for index in range(count)]
-    return composed + (_own(failures, rng) if failures else [])
+    return composed + (_own(failures, rng, choices) if failures else [])
 
 
 def _composed(row: Example, kind: str, rng: random.Random) -> Pair:
@@ -123,7 +126,7 @@ REJECTED: dict[str, Callable[[Example, random.Random], str]] = {
 }
 
 
-def _own(path: Path, rng: random.Random) -> list[Pair]:
+def _own(path: Path, rng: random.Random, choices: int | None) -> list[Pair]:
     """Return a pair for every answer of a file that fails its checks; held-out readings stay held out."""
     held_out = held_out_readings()
     try:
@@ -134,7 +137,7 @@ def _own(path: Path, rng: random.Random) -> list[Pair]:
             f"{path} cannot be read as answers: {error}.", "Give a copy of runs/…/verdict/answers.jsonl."
         ) from error
     return [
-        Pair(reading, scene, compose(reading, scene, rng), text, "own")
+        Pair(reading, scene, compose(reading, scene, rng, choices=choices), text, "own")
         for reading, scene, text in dict.fromkeys(answers)
         if reading not in held_out and text and rejecting(check_message(text, reading, scene), Words.OPEN)
     ]

@@ -46,14 +46,16 @@ class Example:
         }
 
 
-def training_sets(name: str, rows: int, seed: int, rows_per_scene: int = 1) -> dict[Split, list[Example]]:
-    """Return the three splits of a set; `rows` is the number of training rows, `rows_per_scene` as for `diverse`.
+def training_sets(
+    name: str, rows: int, seed: int, rows_per_scene: int = 1, choices: int | None = None
+) -> dict[Split, list[Example]]:
+    """Return the three splits of a set; `rows` is the number of training rows, the others are as for `diverse`.
 
     Raises:
         CorpusError: the set has fewer rows than requested.
     """
     if name == "diverse":
-        return diverse(rows, seed, rows_per_scene)
+        return diverse(rows, seed, rows_per_scene, choices)
     sets = handwritten()
     if rows > len(sets["train"]):
         raise CorpusError(
@@ -98,15 +100,19 @@ def held_out_readings() -> set[Reading]:
     return {reading for readings in held_out().values() for reading in readings}
 
 
-def diverse(rows: int, seed: int, rows_per_scene: int = 1) -> dict[Split, list[Example]]:
+def diverse(rows: int, seed: int, rows_per_scene: int = 1, choices: int | None = None) -> dict[Split, list[Example]]:
     """Compose the diversified set: `rows` training rows over the grid, held-out pairs as in the hand-written set.
 
-    `rows_per_scene`: so many neighbours have one park and season, and so the same beginning of a prompt.
+    Args:
+        rows: training rows.
+        seed: the source of chance.
+        rows_per_scene: so many neighbours have one park and season, and so the same beginning of a prompt.
+        choices: how many sentences of a kind each reading has, as in `data/choice.py`; None: all.
     """
     rng = random.Random(seed)
     taken = held_out_readings()
     readings = _spread([reading for reading in usual_grid() if reading not in taken], rows, rng)
-    composer = _Composer(rng)
+    composer = _Composer(rng, choices)
     starts = range(0, len(readings), rows_per_scene)
     train = [composer.rows(readings[start : start + rows_per_scene]) for start in starts]
     own = [[row] for advice in own_advices() for row in composer.own_rows(advice, taken)]
@@ -120,8 +126,9 @@ def diverse(rows: int, seed: int, rows_per_scene: int = 1) -> dict[Split, list[E
 class _Composer:
     """Compose rows that are all different."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, choices: int | None) -> None:
         self._rng = rng
+        self._choices = choices
         self._seen: set[tuple[Reading, str]] = set()
 
     def row(self, reading: Reading) -> Example:
@@ -160,7 +167,7 @@ class _Composer:
 
     def _compose(self, reading: Reading, scene: Scene | None, advice: Sentence | None = None) -> Example | None:
         try:
-            message = compose(reading, scene, self._rng, advice)
+            message = compose(reading, scene, self._rng, advice, choices=self._choices)
         except CorpusError:
             return None
         if (reading, message) in self._seen:

@@ -19,18 +19,18 @@ def ship_drafts(recipe: Recipe, jsonl: Path, folder: Path) -> int:
     """Write the table that a checkpoint's server drafts from; return how many messages it holds."""
     rows = [json.loads(line) for line in jsonl.read_text(encoding="utf-8").splitlines()]
     if recipe.data.set == "diverse":
-        rows += composed_rows(recipe.seed)
+        rows += composed_rows(recipe.seed, recipe.data.choices)
     tokenizer = load_tokenizer(folder)
     ids = [row_ids(tokenizer, row) for row in rows]
     return write_drafts(folder, [full[max(0, prompt - CONTEXT) :] for full, prompt in ids])
 
 
-def composed_rows(seed: int) -> list[dict[str, list[Message]]]:
-    """Return composed rows for any reading, season and park."""
+def composed_rows(seed: int, choices: int | None = None) -> list[dict[str, list[Message]]]:
+    """Return composed rows for any reading, season and park; `choices` as in `data/choice.py`."""
     rng, grid = random.Random(seed), list(usual_grid())
     rows: list[dict[str, list[Message]]] = []
     for _ in range(COMPOSED):
         reading, scene = rng.choice(grid), random_prompt_scene(rng)
-        answer: Message = {"role": "assistant", "content": compose(reading, scene, rng)}
+        answer: Message = {"role": "assistant", "content": compose(reading, scene, rng, choices=choices)}
         rows.append({"prompt": build_messages(reading, scene), "completion": [answer]})
     return rows

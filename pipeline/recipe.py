@@ -45,6 +45,9 @@ class DataSection(Section):
     set: Literal["diverse", "large"] = "diverse"  # composed, or hand-written
     rows: int = Field(default=302, ge=1)  # training rows; the hand-written set has 302
     rows_per_scene: int = Field(default=1, ge=1)  # composed neighbours with one park and season: see train.pack
+    # first sentences, and second ones about the temperature and about the change, that each reading and season has at
+    # least; the widest of the catalogue. None: all of it
+    choices: int | None = Field(default=None, ge=2)
     lessons: LessonsSection = LessonsSection()
 
 

@@ -86,9 +86,10 @@ def train_dpo(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 def preference_pairs(recipe: Recipe) -> dict[str, list[Pair]]:
     """Return the pairs of the training rows and, for measurements, of the validation rows."""
-    sets = training_sets(recipe.data.set, recipe.data.rows, recipe.seed)
+    data = recipe.data
+    sets = training_sets(data.set, data.rows, recipe.seed, data.rows_per_scene, data.choices)
     return {
-        "train": pairs(sets["train"], recipe.dpo.pairs, recipe.seed, recipe.dpo.failures),
+        "train": pairs(sets["train"], recipe.dpo.pairs, recipe.seed, recipe.dpo.failures, data.choices),
         "validation": pairs(sets["validation"], 4 * len(sets["validation"]), recipe.seed + 1),
     }
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BASE_FORMAT = 6  # see run_stage
 ADAPTER_FORMAT = 7
-DPO_FORMAT = 5
+DPO_FORMAT = 6
 
 
 def run_import(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:

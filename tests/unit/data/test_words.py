@@ -9,7 +9,7 @@ from benchmarks.own_words import examples
 from core import catalogue, sense, truth
 from core.catalogue import ADVICE_COLUMNS, elements
 from core.errors import CorpusError
-from data import compose
+from data import choice, compose
 from data.sets import OWN_ROWS, diverse
 from data.words import proofread
 
@@ -21,7 +21,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Own]:
     """Let a test write the operator's file; every cached view of the catalogue is forgotten before and after."""
     views = (
         *(catalogue.own_advices, catalogue.advices, catalogue.elements, catalogue.vocabulary),
-        *(compose.advices_at, sense._conditions, truth._names),
+        *(choice.chosen_advices, compose.advices_at, sense._conditions, truth._names),
     )
 
     def write(rows: list[str]) -> None:
@@ -50,6 +50,7 @@ def test_the_documented_examples_become_training_rows(page: str, own: Own) -> No
     texts = [row.split("\t")[-1] for row in examples(page)]
     assert len(texts) == 8
     assert all(sum(row.message.endswith(text) for row in rows) >= OWN_ROWS for text in texts)
+    assert all(sum(row.message.endswith(text) for row in diverse(60, 11, choices=2)["train"]) for text in texts)
     told = [row.scene.elements for row in rows if "캠핑장" in row.message and row.scene]
     assert told
     assert all("캠핑장" in names for names in told)
