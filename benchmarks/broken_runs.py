@@ -17,7 +17,7 @@ import typer
 
 from core.errors import SignboardError, VerdictError
 from data.build import build_data
-from data.sets import Example, Split, training_sets
+from data.sets import Example, Split, sets_of
 from evaluation.verdict import run_verdict
 from merge.stages import run_fold, run_quantize
 from pipeline.cli import DEFAULT_RECIPE, console, run_app, show_table
@@ -143,8 +143,8 @@ def english_calibration(source: Recipe, broken: Recipe) -> str:
 def shuffled_labels(source: Recipe, broken: Recipe) -> str:
     """Train every reading on another reading's message."""
 
-    def shuffled(*arguments: Any) -> dict[Split, list[Example]]:
-        sets = training_sets(*arguments)
+    def shuffled(recipe: Recipe) -> dict[Split, list[Example]]:
+        sets = sets_of(recipe)
         rows = sets["train"]
         messages = random.Random(1).sample([row.message for row in rows], len(rows))
         return sets | {
@@ -152,7 +152,7 @@ def shuffled_labels(source: Recipe, broken: Recipe) -> str:
         }
 
     with ExitStack() as stack:
-        stack.enter_context(patch("data.build.training_sets", shuffled))
+        stack.enter_context(patch("data.build.sets_of", shuffled))
         earlier = _refused(lambda: build_data(broken, force=True))
         stack.enter_context(patch("data.build.examine", lambda _: len(source.name)))
         build_data(broken, force=True)

@@ -9,7 +9,7 @@ from core.catalogue import elements
 from data import coverage as coverage_module
 from data.build import build_data
 from data.doctor import examine
-from data.sets import SPLITS, training_sets
+from data.sets import SPLITS, sets_of
 from data.words import proofread
 from pipeline.cli import (
     DEFAULT_RECIPE,
@@ -72,7 +72,7 @@ def coverage(
 ) -> None:
     """Count the rows by temperature band and size of change."""
     settings = load_recipe(recipe, overrides or ())
-    sets = training_sets(settings.data.set, settings.data.rows, settings.seed)
+    sets = sets_of(settings)
     show_table(f"{settings.data.set}: rows by today's temperature and change", coverage_module.table(sets))
     if picture:
         coverage_module.draw(sets, picture)

@@ -10,7 +10,7 @@ from core.prompt import PROMPT_VERSION
 from data.coverage import draw
 from data.doctor import examine
 from data.lessons import Lesson, lessons
-from data.sets import CORPUS, SPLITS, Example, held_out_readings, training_sets
+from data.sets import CORPUS, SPLITS, Example, held_out_readings, sets_of
 from data.words import proofread
 from pipeline.files import write_text
 from pipeline.manifest import Manifest
@@ -26,11 +26,11 @@ def build_data(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
 
     def fill(folder: Path) -> dict[str, Any]:
         proofread()
-        data, lesson = recipe.data, recipe.data.lessons
-        sets = training_sets(data.set, data.rows, recipe.seed, data.rows_per_scene, data.choices)
+        sets = sets_of(recipe)
         for split in SPLITS:
             write_jsonl(folder / f"{split}.jsonl", sets[split])
-        if short := lessons(lesson.bare, lesson.beginnings, held_out_readings(), recipe.seed, data.choices):
+        wanted, choices = recipe.data.lessons, recipe.data.choices
+        if short := lessons(wanted.bare, wanted.beginnings, held_out_readings(), recipe.seed, choices):
             write_jsonl(folder / LESSONS, short)
         rows = examine([folder / f"{split}.jsonl" for split in SPLITS])
         draw(sets, folder / "coverage.png")

@@ -10,9 +10,8 @@ from functools import cache
 
 from core.catalogue import Condition, Sentence, advices, openings, own_advices
 from core.reading import Reading, usual_grid
-from core.season import Season
+from data.scenes import ASKED
 
-SEASONS = (*Season, None)  # None: the plain prompt
 OF_AN_ELEMENT = 1  # second sentences that name one park element, for a reading: a park has many elements
 
 
@@ -67,4 +66,4 @@ def _cases(when: Condition) -> Iterator[tuple[Reading, str | None]]:
     """Yield the readings and seasons for which a condition holds."""
     for today in range(when.low, when.high + 1):
         for reading in _by_today().get(today, ()):
-            yield from ((reading, season) for season in SEASONS if when.holds(reading, season))
+            yield from ((reading, season) for season in ASKED if when.holds(reading, season))

@@ -21,6 +21,7 @@ from core.season import Season
 from core.truth import elements_in
 from data.compose import compose
 from data.scenes import PLAIN_SHARE, random_prompt_scene, random_scene
+from pipeline.recipe import Recipe
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -44,6 +45,12 @@ class Example:
             "prompt": build_messages(self.reading, self.scene),
             "completion": [{"role": "assistant", "content": self.message}],
         }
+
+
+def sets_of(recipe: Recipe) -> dict[Split, list[Example]]:
+    """Return the three splits of a recipe's training set."""
+    data = recipe.data
+    return training_sets(data.set, data.rows, recipe.seed, data.rows_per_scene, data.choices)
 
 
 def training_sets(

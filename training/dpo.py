@@ -23,7 +23,7 @@ from trl import DPOConfig, DPOTrainer
 from core.errors import StageError
 from core.prompt import PROMPT_FILE
 from data.preferences import Pair, pairs
-from data.sets import training_sets
+from data.sets import sets_of
 from pipeline.files import write_text
 from pipeline.recipe import Recipe
 from training.tokenization import load_tokenizer, row_ids
@@ -86,10 +86,9 @@ def train_dpo(recipe: Recipe, folder: Path) -> dict[str, Any]:
 
 def preference_pairs(recipe: Recipe) -> dict[str, list[Pair]]:
     """Return the pairs of the training rows and, for measurements, of the validation rows."""
-    data = recipe.data
-    sets = training_sets(data.set, data.rows, recipe.seed, data.rows_per_scene, data.choices)
+    sets = sets_of(recipe)
     return {
-        "train": pairs(sets["train"], recipe.dpo.pairs, recipe.seed, recipe.dpo.failures, data.choices),
+        "train": pairs(sets["train"], recipe.dpo.pairs, recipe.seed, recipe.dpo.failures, recipe.data.choices),
         "validation": pairs(sets["validation"], 4 * len(sets["validation"]), recipe.seed + 1),
     }
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from core.prompt import PROMPT_FILE
 from data.build import write_jsonl
-from data.sets import SPLITS, training_sets
+from data.sets import SPLITS, sets_of
 from pipeline.graph import MADE_FROM
 from pipeline.recipe import DataSection, QuantizeSection, Recipe
 from pipeline.stage import run_stage
@@ -54,7 +54,7 @@ def token_ids(recipe: Recipe, split: str, checkpoint: Path | None = None) -> lis
 
 
 def _data(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    sets = training_sets(recipe.data.set, recipe.data.rows, recipe.seed)
+    sets = sets_of(recipe)
     for split in SPLITS:
         write_jsonl(folder / f"{split}.jsonl", sets[split])
     return {}

@@ -20,9 +20,9 @@ from core.reading import Reading, usual_grid
 from core.sign import split_sentences
 from core.truth import elements_in
 from data.build import build_data
-from data.sets import SPLITS, Example, Split, all_examples, diverse, handwritten, training_sets
+from data.sets import SPLITS, Example, Split, all_examples, diverse, handwritten, sets_of, training_sets
 from pipeline.manifest import verify
-from pipeline.recipe import Recipe
+from pipeline.recipe import DataSection, Recipe
 from tests.conftest import ROOT
 
 Sets = dict[Split, list[Example]]
@@ -127,6 +127,15 @@ def test_the_sets_are_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     }
     assert printed == {ascii([diverse(302, 11), handwritten()])}
+
+
+def test_a_recipes_set_heeds_every_key_that_shapes_it() -> None:
+    recipe = Recipe(name="a", seed=5, data=DataSection(rows=40, rows_per_scene=4, choices=2))
+    assert sets_of(recipe) == diverse(40, 5, 4, 2)
+    assert (
+        len({str(one) for one in (diverse(40, 5, 4, 2), diverse(40, 5, 1, 2), diverse(40, 5, 4), diverse(40, 6, 4, 2))})
+        == 4
+    )
 
 
 def test_sets_are_chosen_by_name() -> None:
