@@ -177,6 +177,7 @@ class ServeSection(Section):
     max_model_len: int | None = Field(default=None, ge=128)
     max_num_seqs: int = Field(default=32, ge=1)  # messages decoded at once
     kv_cache_gib: float | None = Field(default=None, gt=0)  # CPU only; None: twice the need of max_num_seqs contexts
+    weights: Literal["4bit", "16bit", "measured"] = "4bit"  # CPU only; measured: the faster ones, found at first start
     cpu_threads: int | None = Field(default=None, ge=1)  # CPU only; None leaves them, and their binding, to vLLM
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)  # GPU only
     enforce_eager: bool = False  # skip compilation: starts faster, writes slower

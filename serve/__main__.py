@@ -25,6 +25,7 @@ from serve.process import ModelServer
 from serve.router import Router, given_servers, health_path
 from serve.settings import ServeSettings, read_settings
 from serve.supervisor import GatewayProcess, Part, RouterProcess, supervise
+from serve.weights import choose_weights
 
 app = new_app("Serve a checkpoint with vLLM as an OpenAI-compatible endpoint, model name `signboard`.")
 
@@ -66,6 +67,7 @@ class Wanted:
     recipe: Recipe
     settings: ServeSettings
     variant: Variant
+    note: str  # why this one; empty: nothing to say
     full: bool  # hash everything before serving
 
     @classmethod
@@ -80,12 +82,18 @@ class Wanted:
         allow_failed_verdict: bool,
         servers: int | None = 1,
     ) -> "Wanted":
-        """Read recipe and settings; the options given here override them."""
+        """Read recipe and settings; the options given here override them.
+
+        The recipe may want to know first which weights are faster here: then both are served for a moment.
+        """
         settings = read_settings(
             host=host, port=port, allow_failed_verdict=allow_failed_verdict or None, servers=servers
         )
         loaded = load_recipe(recipe, overrides or ())
-        return cls(loaded, settings, variant or wanted_variant(settings, loaded), verify is Verify.FULL)
+        wanted, note = variant or wanted_variant(settings, loaded), ""
+        if variant is None and wanted is Variant.AWQ:
+            wanted, note = choose_weights(loaded, settings, console.print)
+        return cls(loaded, settings, wanted, note.strip(), verify is Verify.FULL)
 
 
 @app.command("vllm")
@@ -119,7 +127,8 @@ def exec_command(
     """Check everything, then replace this process with vLLM, which logs to stdout: for containers."""
     wanted = Wanted.read(recipe, overrides, host, port, variant, verify, allow_failed_verdict)
     ready = prepare(wanted.recipe, wanted.settings, wanted.variant, full=wanted.full)
-    print(ready.note, end="\n" if ready.note else "", flush=True)
+    for note in filter(None, (wanted.note, ready.note)):
+        print(note, flush=True)
     ready.server.become()
 
 
@@ -142,7 +151,7 @@ def stack(
     open_database(settings).close()
     ready = prepare_all(wanted.recipe, wanted.settings, wanted.variant, full=wanted.full)
     parts = _parts(wanted, settings, ready)
-    _show_note(ready[0])
+    _show_notes(wanted, ready[0])
     for one in ready:
         console.print(f"vLLM starts on {one.checkpoint}, log: {one.server.log}")
     for part in parts:
@@ -190,7 +199,7 @@ def _start(stack: ExitStack, wanted: Wanted) -> ModelServer:
         host = wanted.settings.host
         if host not in ("127.0.0.1", "localhost"):
             console.print(f"[yellow]{host} is not loopback: vLLM has no access control; use the gateway.[/yellow]")
-        _show_note(ready)
+        _show_notes(wanted, ready)
         artefact = read_manifest(ready.checkpoint).id[:12]
         console.print(f"vLLM starts on {ready.checkpoint} (id {artefact}), log: {ready.server.log}")
         server = stack.enter_context(ready.server)
@@ -198,9 +207,9 @@ def _start(stack: ExitStack, wanted: Wanted) -> ModelServer:
     return server
 
 
-def _show_note(ready: Prepared) -> None:
-    if ready.note:
-        console.print(f"[yellow]{ready.note}[/yellow]")
+def _show_notes(wanted: Wanted, ready: Prepared) -> None:
+    for note in filter(None, (wanted.note, ready.note)):
+        console.print(f"[yellow]{note}[/yellow]")
 
 
 @contextmanager

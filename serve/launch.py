@@ -85,7 +85,7 @@ def prepare(
             check_signature(folder, settings.public_key)
     notes = [note]
     if variant is Variant.AWQ:
-        notes.append(_verdict_note(recipe, allowed=settings.allow_failed_verdict))
+        notes.append(verdict_note(recipe, allowed=settings.allow_failed_verdict))
     check_port(settings.host, settings.port)
     context = context_length(checkpoint, _budget(recipe, variant, checkpoint), recipe.serve.max_model_len)
     if cpu:
@@ -155,7 +155,7 @@ def wanted_variant(settings: ServeSettings, recipe: Recipe) -> Variant:
     return {"4bit": Variant.AWQ, "8bit": Variant.EIGHT_BIT, "none": Variant.MERGED}[settings.quantization]
 
 
-def _verdict_note(recipe: Recipe, *, allowed: bool) -> str:
+def verdict_note(recipe: Recipe, *, allowed: bool) -> str:
     """Return a warning for the operator if the checkpoint failed its verdict or has none, else an empty text.
 
     Raises:

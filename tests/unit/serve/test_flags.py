@@ -29,7 +29,7 @@ RECIPE = Recipe(
     train=TrainSection(lora=LoraSection(rank=48)),
     generation=GenerationSection(temperature=0.3),
 )
-GATEWAYS = {"words"}  # not for vLLM: test_supervisor.py
+ELSEWHERE = {"words", "weights"}  # no flags of vLLM's: test_supervisor.py, test_weights.py
 DRAFTS = {"drafting", "draft_tokens", "draft_threshold"}  # only for a checkpoint with a table
 CPU, GPU = (True,), (False,)
 # Key → the flag or variable, what it must be, and on which machines.
@@ -54,7 +54,7 @@ def told(recipe: Recipe, *, cpu: bool) -> dict[str, str]:
 
 
 def test_no_serve_key_is_left_out_and_none_has_its_default_value() -> None:
-    keys = ServeSection.model_fields.keys() - GATEWAYS
+    keys = ServeSection.model_fields.keys() - ELSEWHERE
     assert ARRIVES.keys() | DRAFTS == keys | {"seed"}
     assert [key for key in keys if getattr(SERVE, key) == ServeSection.model_fields[key].default] == []
 

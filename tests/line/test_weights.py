@@ -1,0 +1,35 @@
+"""The recipe's choice of 4 or 16 bits: measured on real servers at the first start, and only then."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from core.ports import free_port
+from pipeline.recipe import Recipe
+from serve import weights
+from serve.launch import Variant
+from serve.preflight import has_avx512
+from serve.settings import ServeSettings
+from serve.weights import RECORD, Measured, choose_weights
+
+pytestmark = pytest.mark.skipif(not has_avx512(), reason="4 bits need AVX-512")
+
+
+def test_both_are_measured_at_the_first_start_only(line: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.chdir(Path(line).parents[1])
+    (line / RECORD).unlink(missing_ok=True)
+    monkeypatch.setattr(weights, "SECONDS", 2.0)
+    wanted = recipe.model_copy(update={"serve": recipe.serve.model_copy(update={"weights": "measured"})})
+    settings = ServeSettings(port=free_port())
+    said: list[str] = []
+    first = choose_weights(wanted, settings, said.append)
+    measured = Measured.read(line)
+    assert measured is not None
+    assert measured.problem == ""
+    for rates in (measured.four, measured.sixteen):
+        assert rates["8"] > rates["1"] > 1, "callers at once are batched"
+    assert first[0] is (Variant.MERGED if measured.gain > 1 else Variant.AWQ)
+    assert f"{measured.gain:.2f} times" in first[1]
+    assert choose_weights(wanted, settings, pytest.fail) == first, "the record is enough"
+    assert len(said) == 1
