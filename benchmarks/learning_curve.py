@@ -1,11 +1,12 @@
-"""When are the numbers right? A curve over rows and minutes while the adapter stage trains.
+"""When are the numbers right, and the sentences? A curve over rows and minutes while the adapter stage trains.
 
 Usage: python -m benchmarks.learning_curve --recipe recipes/smollm2-135m.yaml [--set KEY=VALUE] [--points 20]
 In: a recipe. Out: the recipe's adapter stage, built again, and runs/<recipe>/curve/ with curve.json and curve.png. Not
 run by `make test`.
 
 Measured on the 38 held-out readings and on 62 that are trained on: does the model put the right number where the answer
-to a bare question, and the beginning of a message, has one? The text before the number is given.
+to a bare question, and the beginning of a message, has one? The text before the number is given. And does it go on
+from a first sentence with a second one that fits the reading?
 """
 
 import json
@@ -19,9 +20,11 @@ import torch
 import typer
 from transformers import TrainerCallback
 
+from core.prompt import build_messages
 from core.reading import Reading, usual_grid
 from data.build import build_data
-from data.lessons import bare_lesson, beginning_lesson
+from data.compose import advices_for, openings_for
+from data.lessons import bare_lesson, beginning_lesson, going_on, told_apart
 from data.sets import held_out_readings
 from pipeline.cli import DEFAULT_RECIPE, RecipeOption, SetOption, console, run_app
 from pipeline.recipe import Recipe, load_recipe
@@ -32,6 +35,7 @@ from training.tokenization import lesson_ids, load_tokenizer
 
 SEEN = 62  # readings of the training set
 SIZE = 640  # tokens of a sequence
+WORDS = 32  # tokens, enough to tell a second sentence from the others
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Point:
     step: int
     rows: int  # learned so far, lessons included
     minutes: float  # of training, measurements left out
-    right: dict[str, float]  # share of right numbers
+    right: dict[str, float]  # share of right numbers, and of second sentences that fit
 
 
 class Watch(TrainerCallback):
@@ -81,6 +85,7 @@ class Watch(TrainerCallback):
             for name, readings in self._readings.items()
             for kind in ("bare", "message")
         }
+        right |= {f"sentence, {name}": self._fitting(model, readings) for name, readings in self._readings.items()}
         model.train()
         self.points.append(Point(state.global_step, sum(self._rows[: state.global_step * per_step]), minutes, right))
         console.print(f"  {minutes:.1f} min, {self.points[-1].rows} rows: {right}")
@@ -96,6 +101,21 @@ class Watch(TrainerCallback):
         rows = [lesson_ids(self._tokenizer, lesson.as_conversation()) for lesson in made]
         found = [right for sequence in pack(rows, SIZE) for right in self._numbers(model, asdict(sequence))]
         return sum(found) / len(found)
+
+    def _fitting(self, model: Any, readings: list[Reading]) -> float:
+        """Return the share of readings for which the likeliest second sentence begins like one that fits."""
+        rng = random.Random(0)
+        firsts = [rng.choice(openings_for(one, None, self._choices)).text.format(n=abs(one.change)) for one in readings]
+        asked = [going_on(one, build_messages(one), first, "") for one, first in zip(readings, firsts, strict=True)]
+        ids = [lesson_ids(self._tokenizer, lesson.as_conversation())[0] for lesson in asked]
+        batch = self._tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
+        found = model.generate(**batch, max_new_tokens=WORDS, do_sample=False)
+        texts = self._tokenizer.batch_decode(found[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        return sum(map(self._fits, readings, texts)) / len(readings)
+
+    def _fits(self, reading: Reading, text: str) -> bool:
+        starts = {told_apart(advice, self._choices) for advice in advices_for(reading, None, self._choices)}
+        return any(f"{text} ".startswith(f" {start} ") for start in starts)
 
     @torch.no_grad()
     def _numbers(self, model: Any, sequence: dict[str, Any]) -> list[bool]:
@@ -134,7 +154,7 @@ def main(
 
 
 def draw(points: list[Point], path: Path, title: str) -> None:
-    """Draw the share of right numbers over minutes."""
+    """Draw the shares over minutes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
@@ -142,7 +162,7 @@ def draw(points: list[Point], path: Path, title: str) -> None:
     minutes = [point.minutes for point in points]
     for name in points[0].right:
         axes.plot(minutes, [100 * point.right[name] for point in points], label=name, linewidth=1.2)
-    axes.set(xlabel="minutes of training", ylabel="right numbers, %", title=title, ylim=(0, 100))
+    axes.set(xlabel="minutes of training", ylabel="right, %", title=title, ylim=(0, 100))
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -17,7 +17,7 @@ from pipeline.manifest import Manifest
 from pipeline.recipe import Recipe
 from pipeline.stage import run_stage
 
-FORMAT = 5  # of this stage, see run_stage
+FORMAT = 6  # of this stage, see run_stage
 LESSONS = "lessons.jsonl"
 
 
@@ -29,8 +29,7 @@ def build_data(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         sets = sets_of(recipe)
         for split in SPLITS:
             write_jsonl(folder / f"{split}.jsonl", sets[split])
-        wanted, choices = recipe.data.lessons, recipe.data.choices
-        if short := lessons(wanted.bare, wanted.beginnings, held_out_readings(), recipe.seed, choices):
+        if short := lessons(recipe.data.lessons, held_out_readings(), recipe.seed, recipe.data.choices):
             write_jsonl(folder / LESSONS, short)
         rows = examine([folder / f"{split}.jsonl" for split in SPLITS])
         draw(sets, folder / "coverage.png")

@@ -50,16 +50,27 @@ def compose(
     for tried, first in enumerate(itertools.islice(itertools.cycle(firsts), len(firsts) if advice else TRIES)):
         # After a sudden change the advice must speak of it, which none of the bound sentences may do.
         second = advice or pick_advice(reading, scene, rng, bound if tried < BOUND_TRIES else 0, choices)
-        message = f"{first.text.format(n=abs(reading.change))} {second.text}"
-        found = [f"{one.problem}: {one.detail}" for one in check_message(message, reading, scene)]
-        if not found and not echoes(first.text, second.text):
-            return message
+        found = faults(first, second, reading, scene)
+        if not found:
+            return joined(first, second, reading)
     place = f"{advice.place}: {advice.text!r}" if advice else "The catalogue"
     raise CorpusError(
         f"{place} gives no message for {reading.yesterday} → {reading.today} °C"
         + (f": {'; '.join(found)}." if found else "."),
         "Change its words or its conditions, or add sentences for this reading.",
     )
+
+
+def joined(first: Sentence, second: Sentence, reading: Reading) -> str:
+    """Return the message of two sentences."""
+    return f"{first.text.format(n=abs(reading.change))} {second.text}"
+
+
+def faults(first: Sentence, second: Sentence, reading: Reading, scene: Scene | None) -> list[str]:
+    """Return why two sentences are no message; empty: they are one."""
+    found = check_message(joined(first, second, reading), reading, scene)
+    echo = ["both sentences have a word that begins alike"] if echoes(first.text, second.text) else []
+    return [f"{one.problem}: {one.detail}" for one in found] + echo
 
 
 def opening(reading: Reading, scene: Scene | None, rng: random.Random) -> str:

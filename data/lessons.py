@@ -1,28 +1,45 @@
-"""Lessons: short rows that teach the subtraction before the messages, for a base that cannot subtract.
+"""Lessons: short rows before the messages, for a base that cannot subtract and knows no sentence of the catalogue.
 
-Two kinds. A bare row is the shortest text in which the difference can be learned: `12 7 =` → `5 down`. A beginning is
-a message under the plain prompt that ends right after its number and direction: `어제보다 5도 내려가`. A program may
-compose training data, but never the board's text.
+Three kinds. A bare row is the shortest text in which the difference can be learned: `12 7 =` → `5 down`. A beginning is
+a message under the plain prompt that ends right after its number and direction: `어제보다 5도 내려가`. Parts are what
+the model must decide in a message, one by one, with the text before it given: the beginning, the rest of a first
+sentence, and the first words of several second ones, as many as tell them apart. A program may compose training data,
+but never the board's text.
 """
 
+import itertools
 import random
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+from core.catalogue import Sentence
+from core.park import Scene, season_of
 from core.prompt import Message, build_messages
 from core.reading import Reading, usual_grid
-from data.compose import openings_for
+from data.choice import chosen_advices
+from data.compose import faults, openings_for, pick_advice
+from data.scenes import random_prompt_scene
+from pipeline.recipe import LessonsSection
 
 BARE = {"rise": "up", "fall": "down", "same": "same"}
 NUMBER = re.compile(r"\d+도\S*")
-NEIGHBOURS = 8  # readings with one yesterday
+NEIGHBOURS = 8  # readings with one yesterday, and parts in one park and season
+RESTS = 2  # parts that end one beginning in different ways, at most
+SECONDS = 12  # parts that follow one first sentence, at most
+TRIES = 3  # picks for each of them
 WORDS = 3  # of a beginning without a number
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One short row: its prompt is a text, or messages for the chat template; its completion ends no turn."""
+    """One short row: its prompt is a text, or messages for the chat template; its completion ends no turn.
+
+    If the last message is the assistant's, the completion goes on from there.
+    """
 
     reading: Reading
     prompt: str | list[Message]
@@ -33,17 +50,19 @@ class Lesson:
         return {"prompt": self.prompt, "completion": self.completion}
 
 
-def lessons(bare: int, beginnings: int, held_out: set[Reading], seed: int, choices: int | None = None) -> list[Lesson]:
-    """Return bare rows, then beginnings, each kind evenly over the grid without the held-out readings.
+def lessons(wanted: LessonsSection, held_out: set[Reading], seed: int, choices: int | None = None) -> list[Lesson]:
+    """Return bare rows, beginnings, then parts, each kind evenly over the grid without the held-out readings.
 
-    `choices`: how many openings each reading has, as in `data/choice.py`; None: all.
+    `choices`: how many sentences of a kind each reading has, as in `data/choice.py`; None: all.
     """
     rng = random.Random(seed)
     readings = [reading for reading in usual_grid() if reading not in held_out]
-    return [
-        *(bare_lesson(reading) for reading in _dealt(readings, bare, rng)),
-        *(beginning_lesson(reading, rng, choices) for reading in _dealt(readings, beginnings, rng)),
-    ]
+    found = [bare_lesson(reading) for reading in _dealt(readings, wanted.bare, rng)]
+    found += [beginning_lesson(reading, rng, choices) for reading in _dealt(readings, wanted.beginnings, rng)]
+    for _, neighbours in itertools.groupby(_dealt(readings, wanted.parts, rng), lambda reading: reading.yesterday):
+        scene = random_prompt_scene(rng)
+        found += [part for reading in neighbours for part in parts_of(reading, scene, rng, choices)]
+    return found
 
 
 def _dealt(readings: list[Reading], count: int, rng: random.Random) -> list[Reading]:
@@ -71,7 +90,52 @@ def bare_lesson(reading: Reading) -> Lesson:
 
 def beginning_lesson(reading: Reading, rng: random.Random, choices: int | None = None) -> Lesson:
     """Return a message's first words, up to the one after its number."""
-    first = rng.choice(openings_for(reading, None, choices)).text.format(n=abs(reading.change))
-    words = first.split()
+    first = rng.choice(openings_for(reading, None, choices))
+    return Lesson(reading, build_messages(reading), _beginning(first, reading)[0])
+
+
+def parts_of(reading: Reading, scene: Scene | None, rng: random.Random, choices: int | None = None) -> list[Lesson]:
+    """Return a reading's parts: a beginning, ends of the first sentence, second sentences that may follow it."""
+    talk = build_messages(reading, scene)
+    firsts = openings_for(reading, season_of(scene), choices)
+    first = rng.choice(firsts)
+    begun = _beginning(first, reading)[0]
+    rests = {rest for start, rest in (_beginning(one, reading) for one in firsts) if start == begun and rest}
+    seconds = {
+        second: None  # a dict keeps their order
+        for second in (pick_advice(reading, scene, rng, choices=choices) for _ in range(SECONDS * TRIES))
+        if not faults(first, second, reading, scene)
+    }
+    said = first.text.format(n=abs(reading.change))
+    return [
+        Lesson(reading, talk, begun),
+        *(going_on(reading, talk, begun, rest) for rest in rng.sample(sorted(rests), min(RESTS, len(rests)))),
+        *(going_on(reading, talk, said, told_apart(one, choices)) for one in itertools.islice(seconds, SECONDS)),
+    ]
+
+
+def told_apart(advice: Sentence, choices: int | None = None) -> str:
+    """Return a second sentence's first words, as many as no other one begins with."""
+    return next((words for words in _starts(advice.text) if _shared_starts(choices)[words] == 1), advice.text)
+
+
+@cache
+def _shared_starts(choices: int | None) -> Counter[str]:
+    return Counter(words for advice in chosen_advices(choices) for words in _starts(advice.text))
+
+
+def _starts(text: str) -> Iterator[str]:
+    """Yield a text's first word, its first two, and so on."""
+    return itertools.accumulate(text.split(), "{} {}".format)
+
+
+def going_on(reading: Reading, talk: list[Message], said: str, completion: str) -> Lesson:
+    """Return a lesson whose answer has begun; a space parts what is said from what is learned."""
+    return Lesson(reading, [*talk, {"role": "assistant", "content": said}], f" {completion}" if completion else "")
+
+
+def _beginning(first: Sentence, reading: Reading) -> tuple[str, str]:
+    """Return a first sentence up to the word after its number, and the rest."""
+    words = first.text.format(n=abs(reading.change)).split()
     last = next((place for place, word in enumerate(words, 2) if NUMBER.match(word)), WORDS)
-    return Lesson(reading, build_messages(reading), " ".join(words[:last]))
+    return " ".join(words[:last]), " ".join(words[last:])

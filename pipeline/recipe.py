@@ -33,10 +33,11 @@ class BaseSection(Section):
 
 
 class LessonsSection(Section):
-    """Short rows that are learned before the messages, for a base that cannot subtract."""
+    """Short rows that are learned before the messages, for a base that cannot subtract or knows no Korean."""
 
     bare: int = Field(default=0, ge=0)  # rows such as "12 7 =" → "5 down"
     beginnings: int = Field(default=0, ge=0)  # messages under the plain prompt, cut after number and direction
+    parts: int = Field(default=0, ge=0)  # readings whose messages are learned in parts: data/lessons.py
 
 
 class DataSection(Section):

@@ -71,7 +71,7 @@ def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[
         processing_class=tokenizer,
         data_collator=collator(recipe, tokenizer) if recipe.train.pack else None,
         peft_config=lora_config(recipe, new_tokens(recipe)),
-        callbacks=[*watchers, *rounding(recipe.train, len(packed))],
+        callbacks=[*watchers, *rounding(recipe, lessons)],
     )
     for name in () if recipe.train.pack else ("train_dataset", "eval_dataset"):
         setattr(trainer, name, getattr(trainer, name).map(_end_with_turn, fn_kwargs={"end": tokenizer.eos_token_id}))
@@ -135,18 +135,20 @@ def datasets(
 
 
 def lesson_sequences(recipe: Recipe, lessons: list[TokenRow]) -> list[Sequence]:
-    """Return the sequences of the lessons: bare ones, then beginnings."""
+    """Return the sequences of the lessons: bare ones, then longer ones."""
     size, bare = recipe.train.pack or 0, recipe.data.lessons.bare
     return [*pack(lessons[:bare], recipe.train.pack_bare or size), *pack(lessons[bare:], size)]
 
 
-def rounding(settings: TrainSection, before: int) -> list[RoundFrom]:
-    """Return the callback of quantization-aware training, if the recipe wants it, after so many sequences of lessons.
+def rounding(recipe: Recipe, lessons: list[TokenRow]) -> list[RoundFrom]:
+    """Return the callback of quantization-aware training, if the recipe wants it, after the lessons about numbers.
 
-    A message is what is served; lessons cost less without.
+    Messages and their parts are what is served; those lessons cost less without.
     """
+    settings, wanted = recipe.train, recipe.data.lessons
     if not settings.qat_group_size:
         return []
+    before = len(lesson_sequences(recipe, lessons[: wanted.bare + wanted.beginnings]))
     return [RoundFrom(settings.qat_group_size, before // (settings.batch_size * settings.gradient_accumulation))]
 
 

@@ -64,14 +64,17 @@ def row_ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> TokenRow
 def lesson_ids(tokenizer: PreTrainedTokenizerBase, row: dict[str, Any]) -> TokenRow:
     """Return the ids of a lesson, whose completion ends no turn, and its prompt's length.
 
-    A text begins with the token that begins a text, or ends one: models keep nothing else at their first place.
+    A text begins with the token that begins a text, or ends one: models keep nothing else at their first place. A last
+    message of the assistant's is the beginning of the answer.
     """
     prompt = row["prompt"]
     if isinstance(prompt, str):
         begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         ids = [begin, *tokenizer.encode(prompt, add_special_tokens=False)]
     else:
-        ids = prompt_ids(tokenizer, prompt)
+        said = [message["content"] for message in prompt if message["role"] == "assistant"]
+        ids = prompt_ids(tokenizer, prompt[: len(prompt) - len(said)])
+        ids += tokenizer.encode("".join(said), add_special_tokens=False)
     return ids + tokenizer.encode(row["completion"], add_special_tokens=False), len(ids)
 
 

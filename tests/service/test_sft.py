@@ -18,6 +18,7 @@ from tests.support.kormo_like import BOS, write_tokenizer
 from tests.support.tiny import tiny_llama, write_kormo
 from tests.support.training import prepared
 from training import packing, sft
+from training.sft import read_lessons
 from training.stages import run_sft
 from training.tokenization import load_tokenizer, row_ids
 from training.trainer import out_of_memory_advice
@@ -91,7 +92,7 @@ def test_a_cut_row_is_rejected_not_trained(monkeypatch: pytest.MonkeyPatch, tmp_
         run_sft(recipe)
 
 
-PACKED = ("train.pack=300", "data.rows_per_scene=4", "data.lessons.bare=40", "data.lessons.beginnings=10")
+PACKED = ("train.pack=300", "data.rows_per_scene=4", "data.lessons.bare=40", "data.lessons.parts=5")
 
 
 @pytest.mark.parametrize("bf16", [False, True])
@@ -101,10 +102,13 @@ def test_packed_rows_are_learned_after_their_lessons(
     bf16: bool,
 ) -> None:
     learning = ("data.rows=80", "train.epochs=4", "train.learning_rate=3e-3", f"train.bf16={bf16}")
-    results = run_sft(prepared(monkeypatch, tmp_path, *PACKED, *learning))[0].results
+    recipe = prepared(monkeypatch, tmp_path, *PACKED, *learning)
+    results = run_sft(recipe)[0].results
     assert results["validation_loss"] < results["validation_loss_before"] / 2
-    assert (results["rows"], results["lessons"], results["bf16"]) == (80, 50, bf16)
-    assert results["steps"] < 4 * (80 + 50) / 3, "several rows in a sequence"
+    assert (results["rows"], results["bf16"]) == (80, bf16)
+    lessons = read_lessons(recipe)
+    assert results["lessons"] == len(lessons) > 40 + 5 * 5, "bare ones, and several parts of each of five readings"
+    assert results["steps"] < 4 * (80 + len(lessons)) / 3, "several rows in a sequence"
 
 
 def test_an_adapter_that_learned_rounded_is_folded_as_it_was_trained(

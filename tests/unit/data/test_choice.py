@@ -15,7 +15,7 @@ from data.compose import compose
 from data.lessons import lessons
 from data.scenes import cases
 from data.sets import diverse, held_out_readings
-from pipeline.recipe import load_recipe
+from pipeline.recipe import LessonsSection, load_recipe
 from tests.rooms import ROOT
 
 CHOICES = 4
@@ -73,5 +73,5 @@ def test_rows_and_beginnings_choose_from_it() -> None:
         opening, advice = split_sentences(row.message)
         assert opening.replace(f"{abs(row.reading.change)}도", "{n}도") in first
         assert advice in second
-    for lesson in lessons(0, 1000, held_out_readings(), 11, 2):
+    for lesson in lessons(LessonsSection(beginnings=1000), held_out_readings(), 11, 2):
         assert any(one.format(n=abs(lesson.reading.change)).startswith(lesson.completion) for one in first)
