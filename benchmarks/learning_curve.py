@@ -157,14 +157,14 @@ def draw(points: list[Point], path: Path, title: str) -> None:
     """Draw the shares over minutes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    figure = Figure(figsize=(7.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
     minutes = [point.minutes for point in points]
     for name in points[0].right:
         axes.plot(minutes, [100 * point.right[name] for point in points], label=name, linewidth=1.2)
     axes.set(xlabel="minutes of training", ylabel="right, %", title=title, ylim=(0, 100))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 

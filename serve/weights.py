@@ -34,6 +34,7 @@ RECORD = "weights.json"
 CALLERS = (1, 8)  # in a closed loop; the last decides
 SECONDS = 6.0  # of each
 WARM_UP = 1.0  # seconds
+CLEARLY = 1.1  # times as many: 16 bits take more memory, and two measurements differ by some percent
 Say = Callable[[str], None]
 
 
@@ -70,7 +71,7 @@ class Measured:
         """Return what was found, for the operator."""
         if not self.sixteen:
             return f"4-bit weights: the 16-bit ones cannot be served here. {self.problem}"
-        bits = 16 if self.gain > 1 else 4
+        bits = 16 if self.gain > CLEARLY else 4
         return f"{bits}-bit weights, as measured here: 16 bits write {self.gain:.2f} times as many messages as 4."
 
 
@@ -92,7 +93,7 @@ def choose_weights(recipe: Recipe, settings: ServeSettings, say: Say) -> tuple[V
         say("Measuring once which weights write more here, 4 or 16 bits: about a minute for a small model.")
         measured = measure(recipe, settings)
         _keep(recipe.folder / RECORD, measured)
-    if measured.gain > 1:
+    if measured.gain > CLEARLY:
         return Variant.MERGED, f"{measured.text()} {judged}"
     return Variant.AWQ, measured.text()
 
