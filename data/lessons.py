@@ -101,11 +101,8 @@ def parts_of(reading: Reading, scene: Scene | None, rng: random.Random, choices:
     first = rng.choice(firsts)
     begun = _beginning(first, reading)[0]
     rests = {rest for start, rest in (_beginning(one, reading) for one in firsts) if start == begun and rest}
-    seconds = {
-        second: None  # a dict keeps their order
-        for second in (pick_advice(reading, scene, rng, choices=choices) for _ in range(SECONDS * TRIES))
-        if not faults(first, second, reading, scene)
-    }
+    picked = dict.fromkeys(pick_advice(reading, scene, rng, choices=choices) for _ in range(SECONDS * TRIES))
+    seconds = (second for second in picked if not faults(first, second, reading, scene))
     said = first.text.format(n=abs(reading.change))
     return [
         Lesson(reading, talk, begun),

@@ -8,7 +8,6 @@ does not count. On a GPU the 4 bits are always served.
 import asyncio
 import itertools
 import json
-import platform
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +61,11 @@ class Measured:
         return here.items() <= asdict(self).items()
 
     @property
+    def faster(self) -> Variant:
+        """Which weights to serve."""
+        return Variant.MERGED if self.gain > CLEARLY else Variant.AWQ
+
+    @property
     def gain(self) -> float:
         """How many times as many messages the 16-bit weights write."""
         last = str(CALLERS[-1])
@@ -71,7 +75,7 @@ class Measured:
         """Return what was found, for the operator."""
         if not self.sixteen:
             return f"4-bit weights: the 16-bit ones cannot be served here. {self.problem}"
-        bits = 16 if self.gain > CLEARLY else 4
+        bits = 16 if self.faster is Variant.MERGED else 4
         return f"{bits}-bit weights, as measured here: 16 bits write {self.gain:.2f} times as many messages as 4."
 
 
@@ -93,9 +97,8 @@ def choose_weights(recipe: Recipe, settings: ServeSettings, say: Say) -> tuple[V
         say("Measuring once which weights write more here, 4 or 16 bits: about a minute for a small model.")
         measured = measure(recipe, settings)
         _keep(recipe.folder / RECORD, measured)
-    if measured.gain > CLEARLY:
-        return Variant.MERGED, f"{measured.text()} {judged}"
-    return Variant.AWQ, measured.text()
+    # of 4 bits `prepare` says itself how they were judged
+    return measured.faster, f"{measured.text()} {judged if measured.faster is Variant.MERGED else ''}"
 
 
 def measure(recipe: Recipe, settings: ServeSettings) -> Measured:
@@ -116,12 +119,12 @@ def _here(recipe: Recipe) -> dict[str, str]:
     }
 
 
-def _cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return the CPU's name and instructions, without what differs from start to start."""
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+def _cpu_name() -> str:
+    """Return the CPU's name and whether it has AMX, without what differs from start to start."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
     found = dict(line.split("\t", 1) for line in lines if line.startswith(("model name", "flags")))
     amx = "AMX" if "amx_int8" in found.get("flags", "") else "no AMX"
-    name = found.get("model name", platform.processor()).strip(" :\t")
+    name = found.get("model name", "").strip(" :\t")
     return f"{name}, {amx}"
 
 
