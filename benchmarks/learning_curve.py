@@ -36,6 +36,7 @@ from training.tokenization import lesson_ids, load_tokenizer
 SEEN = 62  # readings of the training set
 SIZE = 640  # tokens of a sequence
 WORDS = 32  # tokens, enough to tell a second sentence from the others
+AT_ONCE = 8  # second sentences, so that asking takes less memory than training
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,15 @@ class Watch(TrainerCallback):
         firsts = [rng.choice(openings_for(one, None, self._choices)).text.format(n=abs(one.change)) for one in readings]
         asked = [going_on(one, build_messages(one), first, "") for one, first in zip(readings, firsts, strict=True)]
         ids = [lesson_ids(self._tokenizer, lesson.as_conversation())[0] for lesson in asked]
+        texts = [
+            text for start in range(0, len(ids), AT_ONCE) for text in self._go_on(model, ids[start : start + AT_ONCE])
+        ]
+        return sum(map(self._fits, readings, texts)) / len(readings)
+
+    def _go_on(self, model: Any, ids: list[list[int]]) -> list[str]:
         batch = self._tokenizer.pad({"input_ids": ids}, padding_side="left", return_tensors="pt")
         found = model.generate(**batch, max_new_tokens=WORDS, do_sample=False)
-        texts = self._tokenizer.batch_decode(found[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-        return sum(map(self._fits, readings, texts)) / len(readings)
+        return self._tokenizer.batch_decode(found[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
 
     def _fits(self, reading: Reading, text: str) -> bool:
         starts = {told_apart(advice, self._choices) for advice in advices_for(reading, None, self._choices)}

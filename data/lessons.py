@@ -2,9 +2,8 @@
 
 Three kinds. A bare row is the shortest text in which the difference can be learned: `12 7 =` → `5 down`. A beginning is
 a message under the plain prompt that ends right after its number and direction: `어제보다 5도 내려가`. Parts are what
-the model must decide in a message, one by one, with the text before it given: the beginning, the rest of a first
-sentence, and the first words of several second ones, as many as tell them apart. A program may compose training data,
-but never the board's text.
+the model must decide in a message, one by one: several first sentences, and after one of them the first words of
+several second ones, as many as tell them apart. A program may compose training data, but never the board's text.
 """
 
 import itertools
@@ -28,8 +27,8 @@ from pipeline.recipe import LessonsSection
 BARE = {"rise": "up", "fall": "down", "same": "same"}
 NUMBER = re.compile(r"\d+도\S*")
 NEIGHBOURS = 8  # readings with one yesterday, and parts in one park and season
-RESTS = 2  # parts that end one beginning in different ways, at most
-SECONDS = 12  # parts that follow one first sentence, at most
+FIRSTS = 3  # parts that are a first sentence, at most
+SECONDS = 10  # parts that follow one first sentence, at most
 TRIES = 3  # picks for each of them
 WORDS = 3  # of a beginning without a number
 
@@ -91,23 +90,22 @@ def bare_lesson(reading: Reading) -> Lesson:
 def beginning_lesson(reading: Reading, rng: random.Random, choices: int | None = None) -> Lesson:
     """Return a message's first words, up to the one after its number."""
     first = rng.choice(openings_for(reading, None, choices))
-    return Lesson(reading, build_messages(reading), _beginning(first, reading)[0])
+    words = _said(first, reading).split()
+    last = next((place for place, word in enumerate(words, 2) if NUMBER.match(word)), WORDS)
+    return Lesson(reading, build_messages(reading), " ".join(words[:last]))
 
 
 def parts_of(reading: Reading, scene: Scene | None, rng: random.Random, choices: int | None = None) -> list[Lesson]:
-    """Return a reading's parts: a beginning, ends of the first sentence, second sentences that may follow it."""
+    """Return a reading's parts: first sentences, and second ones that may follow one of them."""
     talk = build_messages(reading, scene)
-    firsts = openings_for(reading, season_of(scene), choices)
-    first = rng.choice(firsts)
-    begun = _beginning(first, reading)[0]
-    rests = {rest for start, rest in (_beginning(one, reading) for one in firsts) if start == begun and rest}
+    fitting = openings_for(reading, season_of(scene), choices)
+    firsts = rng.sample(fitting, min(FIRSTS, len(fitting)))
     picked = dict.fromkeys(pick_advice(reading, scene, rng, choices=choices) for _ in range(SECONDS * TRIES))
-    seconds = (second for second in picked if not faults(first, second, reading, scene))
-    said = first.text.format(n=abs(reading.change))
+    seconds = (second for second in picked if not faults(firsts[0], second, reading, scene))
+    said = [_said(first, reading) for first in firsts]
     return [
-        Lesson(reading, talk, begun),
-        *(going_on(reading, talk, begun, rest) for rest in rng.sample(sorted(rests), min(RESTS, len(rests)))),
-        *(going_on(reading, talk, said, told_apart(one, choices)) for one in itertools.islice(seconds, SECONDS)),
+        *(Lesson(reading, talk, first) for first in said),
+        *(going_on(reading, talk, said[0], told_apart(one, choices)) for one in itertools.islice(seconds, SECONDS)),
     ]
 
 
@@ -131,8 +129,5 @@ def going_on(reading: Reading, talk: list[Message], said: str, completion: str) 
     return Lesson(reading, [*talk, {"role": "assistant", "content": said}], f" {completion}" if completion else "")
 
 
-def _beginning(first: Sentence, reading: Reading) -> tuple[str, str]:
-    """Return a first sentence up to the word after its number, and the rest."""
-    words = first.text.format(n=abs(reading.change)).split()
-    last = next((place for place, word in enumerate(words, 2) if NUMBER.match(word)), WORDS)
-    return " ".join(words[:last]), " ".join(words[last:])
+def _said(first: Sentence, reading: Reading) -> str:
+    return first.text.format(n=abs(reading.change))
