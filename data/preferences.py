@@ -19,7 +19,7 @@ from core.problem import Words, rejecting
 from core.prompt import build_messages
 from core.reading import Reading
 from core.sign import split_sentences
-from data.compose import advices_at, compose, opening, pick_advice
+from data.compose import advices_at, compose, echoes, opening, pick_advice
 from data.scenes import scene_of
 from data.sets import Example, held_out_readings
 
@@ -50,7 +50,12 @@ class Pair:
 
 
 def pairs(
-    rows: list[Example], count: int, seed: int, failures: Path | None = None, choices: int | None = None
+    rows: list[Example],
+    count: int,
+    seed: int,
+    failures: Path | None = None,
+    choices: int | None = None,
+    words: Words = Words.OPEN,
 ) -> list[Pair]:
     """Return `count` composed pairs, every kind in turn, and one pair for each of the model's own failures.
 
@@ -60,6 +65,7 @@ def pairs(
         seed: seed for rows and wordings.
         failures: a verdict's answers.jsonl: its wrong answers become rejected texts. A report's would add the base's.
         choices: how many sentences of a kind each reading has in a preferred message; None: all.
+        words: whether an answer with words that the catalogue lacks is a failure.
 
     Raises:
         CorpusError: the file cannot be read.
@@ -68,7 +74,7 @@ def pairs(
     kinds = list(REJECTED)
     changed = [row for row in rows if row.reading.change]  # without a change there is no number to get wrong
     composed = [_composed(rng.choice(changed), kinds[index % len(kinds)], rng) for index in range(count)]
-    return composed + (_own(failures, rng, choices) if failures else [])
+    return composed + (_own(failures, rng, choices, words) if failures else [])
 
 
 def _composed(row: Example, kind: str, rng: random.Random) -> Pair:
@@ -126,7 +132,7 @@ REJECTED: dict[str, Callable[[Example, random.Random], str]] = {
 }
 
 
-def _own(path: Path, rng: random.Random, choices: int | None) -> list[Pair]:
+def _own(path: Path, rng: random.Random, choices: int | None, words: Words) -> list[Pair]:
     """Return a pair for every answer of a file that fails its checks; held-out readings stay held out."""
     held_out = held_out_readings()
     try:
@@ -137,7 +143,20 @@ def _own(path: Path, rng: random.Random, choices: int | None) -> list[Pair]:
             f"{path} cannot be read as answers: {error}.", "Give a copy of runs/…/verdict/answers.jsonl."
         ) from error
     return [
-        Pair(reading, scene, compose(reading, scene, rng, choices=choices), text, "own")
+        Pair(reading, scene, _nearest(text, reading, scene, rng, choices), text, "own")
         for reading, scene, text in dict.fromkeys(answers)
-        if reading not in held_out and text and rejecting(check_message(text, reading, scene), Words.OPEN)
+        if reading not in held_out and text and rejecting(check_message(text, reading, scene), words)
     ]
+
+
+def _nearest(wrong: str, reading: Reading, scene: Scene | None, rng: random.Random, choices: int | None) -> str:
+    """Return a composed message; if one of the wrong text's sentences can stay, the pair differs in the other only."""
+    right = compose(reading, scene, rng, choices=choices)
+    first, second = split_sentences(right)
+    match split_sentences(wrong):
+        case [begun, ended]:
+            mixed = [(begun, second), (first, ended)]
+        case _:
+            mixed = []
+    fitting = (" ".join(pair) for pair in mixed if not echoes(*pair))
+    return next((text for text in fitting if not check_message(text, reading, scene)), right)

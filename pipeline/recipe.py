@@ -92,7 +92,7 @@ class DpoSection(Section):
     """Preference training on top of the SFT adapter, before the fold."""
 
     enabled: bool = False  # docs/LOG.md has its measured gains and costs
-    pairs: int = Field(default=300, ge=1)  # composed: wrong number, direction, label, temperature; awkward, repetitive
+    pairs: int = Field(default=300, ge=0)  # composed: wrong number, direction, label, temperature; awkward, repetitive
     failures: Path | None = None  # a copy of a verdict's answers.jsonl: its wrong answers become rejected texts
     beta: float = Field(default=0.1, gt=0)  # how strongly the loss holds the model to the SFT adapter
     epochs: float = Field(default=1, gt=0)
@@ -212,8 +212,8 @@ class Recipe(Section):
             return self
         if self.quantize.group_size != group:
             raise ValueError("train.qat_group_size and quantize.group_size must be the same")
-        if self.train.load_in_4bit or self.dpo.enabled or lora.dropout:
-            raise ValueError("train.qat_group_size excludes train.load_in_4bit, dpo.enabled and train.lora.dropout")
+        if self.train.load_in_4bit or lora.dropout:
+            raise ValueError("train.qat_group_size excludes train.load_in_4bit and train.lora.dropout")
         return self
 
     @property

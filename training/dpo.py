@@ -26,10 +26,12 @@ from data.preferences import Pair, pairs
 from data.sets import sets_of
 from pipeline.files import write_text
 from pipeline.recipe import Recipe
+from training.qat import see_rounding
 from training.tokenization import load_tokenizer, row_ids
 from training.trainer import (
     common_arguments,
     cut_after_turn,
+    keep_freed_memory,
     load_base,
     open_head,
     out_of_memory_advice,
@@ -44,6 +46,7 @@ SIDES = ("chosen", "rejected")
 
 def train_dpo(recipe: Recipe, folder: Path) -> dict[str, Any]:
     """Train into the folder; return measurements, rewards in nats on pairs of held-out readings."""
+    keep_freed_memory()
     base, adapter = recipe.folder / "base", recipe.folder / "adapter"
     tokenizer = load_tokenizer(base)
     chosen = preference_pairs(recipe)
@@ -56,6 +59,8 @@ def train_dpo(recipe: Recipe, folder: Path) -> dict[str, Any]:
     )
     open_head(trainer.model)
     begin_as_reference(trainer.model)
+    if recipe.train.qat_group_size:  # the reference rounds too: it is the model that is served
+        see_rounding(trainer.model, recipe.train.qat_group_size)
     for name, wanted in (("train_dataset", chosen["train"]), ("eval_dataset", chosen["validation"])):
         cut = getattr(trainer, name).map(_end_with_turn, fn_kwargs={"end": tokenizer.eos_token_id})
         setattr(trainer, name, cut)
@@ -88,7 +93,14 @@ def preference_pairs(recipe: Recipe) -> dict[str, list[Pair]]:
     """Return the pairs of the training rows and, for measurements, of the validation rows."""
     sets = sets_of(recipe)
     return {
-        "train": pairs(sets["train"], recipe.dpo.pairs, recipe.seed, recipe.dpo.failures, recipe.data.choices),
+        "train": pairs(
+            sets["train"],
+            recipe.dpo.pairs,
+            recipe.seed,
+            recipe.dpo.failures,
+            recipe.data.choices,
+            recipe.serve.words,
+        ),
         "validation": pairs(sets["validation"], 4 * len(sets["validation"]), recipe.seed + 1),
     }
 

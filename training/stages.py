@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BASE_FORMAT = 6  # see run_stage
 ADAPTER_FORMAT = 7
-DPO_FORMAT = 6
+DPO_FORMAT = 7
 
 
 def run_import(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
@@ -84,7 +84,13 @@ def run_dpo(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         run / "dpo",
         format=DPO_FORMAT,
         recipe=recipe.name,
-        settings={**recipe.dpo.model_dump(mode="json"), "load_in_4bit": recipe.train.load_in_4bit, "seed": recipe.seed},
+        settings={
+            **recipe.dpo.model_dump(mode="json"),
+            "load_in_4bit": recipe.train.load_in_4bit,
+            "qat_group_size": recipe.train.qat_group_size,
+            "words": recipe.serve.words.value,
+            "seed": recipe.seed,
+        },
         inputs={name: run / name for name in MADE_FROM["dpo"]} | own_failures(recipe),
         build=fill,
         force=force,

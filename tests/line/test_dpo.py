@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from benchmarks.scripted_server import GOOD
 from core.errors import RecipeError, StageError
 from core.reading import Reading
 from data.preferences import Pair
 from merge.adapter import read_adapter
+from merge.stages import run_fold
 from pipeline.graph import MADE_FROM
 from pipeline.manifest import read_manifest, verify
 from pipeline.recipe import load_recipe
@@ -131,6 +133,23 @@ def test_qlora_loses_no_step_to_rounding(monkeypatch: pytest.MonkeyPatch, tmp_pa
     moved = torch.cat([(before[name] != after[name]).flatten() for name in before]).float().mean()
     assert moved > 0.99
     verify(recipe.folder / "dpo", full=True)
+
+
+def test_a_model_that_is_trained_rounded_stays_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    targets = "[q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj]"
+    rounded = ("train.qat_group_size=32", "merge.fold=qat", "quantize.group_size=32")
+    whole = ("train.lora.dropout=0", f"train.lora.target_modules={targets}", "dpo.enabled=true", "dpo.pairs=24")
+    recipe = prepared(monkeypatch, tmp_path, *rounded, *whole)
+    run_sft(recipe)
+    trained: list[Any] = []
+    monkeypatch.setattr(dpo, "refuse_unchanged", trained.append)
+    assert run_dpo(recipe)[0].results["dpo_loss_before"] == pytest.approx(0.6931, abs=1e-4)
+    run_fold(recipe)
+    served = AutoModelForCausalLM.from_pretrained(recipe.folder / "merged", dtype=torch.float32)
+    ids = torch.arange(100, 140).reshape(1, -1)
+    with torch.no_grad():
+        apart = (trained[0](ids).logits - served(ids).logits).abs().mean()
+    assert apart < 0.1, "0.6 where preferences are learned on matrices that are not rounded"
 
 
 def test_rows_of_new_tokens_are_trained_and_in_the_reference(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 from core.checks import check_message
 from core.errors import CorpusError
 from core.park import Scene
-from core.problem import UNLISTED, Problem
+from core.problem import UNLISTED, Problem, Words
 from core.reading import Reading
-from data.compose import compose
+from core.sign import split_sentences
+from data.compose import compose, echoes
 from data.preferences import AWKWARD, REJECTED, Pair, pairs
 from data.sets import Split, diverse, handwritten
 
@@ -93,6 +94,37 @@ def test_own_failures_are_rejected_too_but_never_held_out_readings(tmp_path: Pat
     own = [pair for pair in pairs(ROWS, 6, 1, path) if pair.kind == "own"]
     assert [(pair.reading, pair.rejected) for pair in own] == [(Reading(10, 20), wrong)]
     assert problems(own[0].chosen, own[0].reading, own[0].scene) == set()
+
+
+def test_a_preferred_message_keeps_what_is_right_of_a_wrong_one(tmp_path: Path) -> None:
+    reading, scene = Reading(10, 20), Scene.of("봄", ["벤치"])
+    first, second = split_sentences(compose(reading, scene, random.Random(1)))
+    wrong = [
+        first.replace("10도", "9도") + f" {second}",
+        f"{first} 앉은 곳이 뜨거우니 실내에서 쉬세요.",
+        "10도",
+        "가. 나. 다.",
+    ]
+    path = tmp_path / "answers.jsonl"
+    asked = {"yesterday": 10, "today": 20, "season": "봄", "elements": ["벤치"]}
+    path.write_text("".join(json.dumps(asked | {"text": text}) + "\n" for text in wrong))
+    found = {pair.rejected: pair.chosen for pair in pairs(ROWS, 0, 1, path, words=Words.STRICT)}
+    assert list(found) == wrong
+    assert found[wrong[0]].endswith(f" {second}")
+    assert found[wrong[1]].startswith(f"{first} ")
+    for text in found.values():
+        assert check_message(text, reading, scene) == []
+        assert not echoes(*split_sentences(text))
+
+
+def test_words_that_the_catalogue_lacks_are_failures_where_the_recipe_rejects_them(tmp_path: Path) -> None:
+    path = tmp_path / "answers.jsonl"
+    first, _ = split_sentences(compose(Reading(10, 20), None, random.Random(1)))
+    odd = f"{first} 걸음을 사뿐사뿐 옮겨 보세요."
+    assert problems(odd, Reading(10, 20), None) == set()
+    path.write_text(json.dumps({"yesterday": 10, "today": 20, "season": None, "elements": [], "text": odd}))
+    assert pairs(ROWS, 0, 1, path) == []
+    assert [pair.rejected for pair in pairs(ROWS, 0, 1, path, words=Words.STRICT)] == [odd]
 
 
 @pytest.mark.parametrize(

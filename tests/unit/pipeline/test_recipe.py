@@ -69,7 +69,6 @@ def test_every_key_but_the_name_has_a_default(tmp_path: Path) -> None:
         ("name: a\ntrain: {qat_group_size: 32}", r"quantize\.group_size must be the same"),
         (f"{QAT}\ntrain: {{qat_group_size: 32}}", r"excludes .*train\.lora\.dropout"),
         (f"{QAT}\ntrain: {{qat_group_size: 32, load_in_4bit: true, lora: {{dropout: 0}}}}", "load_in_4bit"),
-        (f"{QAT}\ntrain: {{qat_group_size: 32, lora: {{dropout: 0}}}}\ndpo: {{enabled: true}}", "dpo"),
         ("name: a\ngeneration: {top_p: 1.5}", r"generation\.top_p: "),
         ("name: a\ngeneration: {temperature: 3}", r"generation\.temperature: "),
         ("name: a\ntrain: 5", "train: "),

@@ -49,6 +49,22 @@ def test_the_model_computes_what_the_rounded_merge_computes() -> None:
     assert (seen - plain).abs().max() > 1e-3
 
 
+def test_a_preference_trainings_reference_is_rounded_too() -> None:
+    model = adapted(*TARGETS)
+    alone = adapted(*TARGETS)
+    model.add_adapter("ref", model.peft_config["default"])  # its B is zero: the base, rounded
+    see_rounding(model, GROUP)
+    with torch.no_grad():
+        for _, module in alone.named_modules():
+            if hasattr(module, "lora_B"):
+                module.lora_B["default"].weight.zero_()
+        see_rounding(alone, GROUP)
+        model.set_adapter("ref")
+        torch.testing.assert_close(model(IDS).logits, alone(IDS).logits)
+        model.set_adapter("default")
+        assert not torch.equal(model(IDS).logits, alone(IDS).logits)
+
+
 def test_a_matrix_that_training_cannot_round_is_rejected() -> None:
     with pytest.raises(StageError, match=r"k_proj is served in 4 bit.*\n.*target_modules"):
         see_rounding(adapted("q_proj"), GROUP)
