@@ -2,7 +2,8 @@
 
 On a CPU without AMX, vLLM's product with a 4-bit matrix costs the same again for every row, while one with a 16-bit
 matrix must read four times the bytes. Which wins depends on the model, the CPU and vLLM's version; a record of others
-does not count. On a GPU the 4 bits are always served.
+does not count. Both are served at once and asked in turns, since a machine's speed may change within a minute. On a GPU
+the 4 bits are always served.
 """
 
 import asyncio
@@ -11,29 +12,34 @@ import json
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from statistics import mean
 from typing import Any, Self
 
 import httpx
 
 from core.errors import ServiceError, SignboardError
+from core.ports import free_port
 from core.prompt import GOLDEN, build_messages
 from core.reading import Reading, usual_grid
 from pipeline.files import write_text
 from pipeline.manifest import read_manifest
 from pipeline.recipe import Recipe
 from serve.flags import on_cpu
-from serve.launch import Prepared, Variant, prepare, verdict_note
+from serve.launch import Variant, prepare, verdict_note
 from serve.preflight import has_avx512
+from serve.process import ModelServer
 from serve.settings import ServeSettings
 
 RECORD = "weights.json"
 CALLERS = (1, 8)  # in a closed loop; the last decides
-SECONDS = 6.0  # of each
+TURNS = 4  # of either
+SECONDS = 1.5  # of a turn
 WARM_UP = 1.0  # seconds
-CLEARLY = 1.1  # times as many: 16 bits take more memory, and two measurements differ by some percent
+CLEARLY = 1.1  # times as many: 16 bits take more memory
 Say = Callable[[str], None]
 
 
@@ -44,8 +50,8 @@ class Measured:
     checkpoint: str  # the 4-bit checkpoint's id
     cpu: str
     vllm: str
-    four: dict[str, float]
-    sixteen: dict[str, float]  # empty: the 16-bit weights cannot be served here
+    four: dict[str, float]  # both empty: the 16-bit weights cannot be served beside the 4-bit ones here
+    sixteen: dict[str, float]
     problem: str = ""  # why not
 
     @classmethod
@@ -74,7 +80,8 @@ class Measured:
     def text(self) -> str:
         """Return what was found, for the operator."""
         if not self.sixteen:
-            return f"4-bit weights: the 16-bit ones cannot be served here. {self.problem}"
+            why = f"the 16-bit ones cannot be served beside them here. {self.problem}"
+            return f"4-bit weights: {why} Without {RECORD} it is tried again."
         bits = 16 if self.faster is Variant.MERGED else 4
         return f"{bits}-bit weights, as measured here: 16 bits write {self.gain:.2f} times as many messages as 4."
 
@@ -102,13 +109,17 @@ def choose_weights(recipe: Recipe, settings: ServeSettings, say: Say) -> tuple[V
 
 
 def measure(recipe: Recipe, settings: ServeSettings) -> Measured:
-    """Serve both, one after the other, and count the answers."""
-    four, sixteen, problem = _rates(prepare(recipe, settings), recipe), {}, ""
-    try:
-        sixteen = _rates(prepare(recipe, settings, Variant.MERGED), recipe)
-    except SignboardError as error:
-        problem = error.what
-    return Measured(**_here(recipe), four=four, sixteen=sixteen, problem=problem)
+    """Serve both at once and count their answers."""
+    here = _here(recipe)
+    with ExitStack() as started:
+        four = started.enter_context(prepare(recipe, settings).server)
+        try:
+            other = settings.model_copy(update={"port": free_port()})
+            sixteen = started.enter_context(prepare(recipe, other, Variant.MERGED).server)
+        except SignboardError as error:
+            return Measured(**here, four={}, sixteen={}, problem=error.what)
+        found = _compare(recipe, four, sixteen)
+    return Measured(**here, four=found[0], sixteen=found[1])
 
 
 def _here(recipe: Recipe) -> dict[str, str]:
@@ -137,20 +148,27 @@ def _keep(path: Path, measured: Measured) -> None:
         ) from error
 
 
-def _rates(ready: Prepared, recipe: Recipe) -> dict[str, float]:
-    """Return a server's messages a second, by the number of callers."""
-    with ready.server as server:
-        url, model = f"{server.url}/chat/completions", recipe.serve.model_name
-        try:
-            asyncio.run(_rate(url, model, CALLERS[-1], WARM_UP))
-            return {str(callers): round(asyncio.run(_rate(url, model, callers, SECONDS)), 2) for callers in CALLERS}
-        except httpx.HTTPError as error:
-            raise ServiceError(
-                f"vLLM on {ready.checkpoint} stopped answering: {error}.", f"See {server.log}."
-            ) from error
+def _compare(recipe: Recipe, four: ModelServer, sixteen: ModelServer) -> list[dict[str, float]]:
+    """Return the messages a second of both, by the number of callers; they are asked in turns."""
+    found: list[dict[str, float]] = [{}, {}]
+    for server in (four, sixteen):
+        _rate(recipe, server, CALLERS[-1], WARM_UP)
+    for callers in CALLERS:
+        turns = [[_rate(recipe, server, callers, SECONDS) for server in (four, sixteen)] for _ in range(TURNS)]
+        for rates, of_one in zip(found, zip(*turns, strict=True), strict=True):
+            rates[str(callers)] = round(mean(of_one), 2)
+    return found
 
 
-async def _rate(url: str, model: str, callers: int, seconds: float) -> float:
+def _rate(recipe: Recipe, server: ModelServer, callers: int, seconds: float) -> float:
+    """Return the messages a second that so many callers get of a server."""
+    try:
+        return asyncio.run(_ask(f"{server.url}/chat/completions", recipe.serve.model_name, callers, seconds))
+    except httpx.HTTPError as error:
+        raise ServiceError(f"vLLM stopped answering: {error}.", f"See {server.log}.") from error
+
+
+async def _ask(url: str, model: str, callers: int, seconds: float) -> float:
     """Return the answers a second that so many callers get, each with its next request as soon as it has an answer."""
     readings = itertools.cycle(random.Random(0).sample(list(usual_grid()), 500))
     begin = time.monotonic()

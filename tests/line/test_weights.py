@@ -16,7 +16,7 @@ from serve.weights import RECORD, Measured, choose_weights
 def test_both_are_measured_at_the_first_start_only(line: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
     os.chdir(Path(line).parents[1])
     (line / RECORD).unlink(missing_ok=True)
-    monkeypatch.setattr(weights, "SECONDS", 2.0)
+    monkeypatch.setattr(weights, "TURNS", 2)
     monkeypatch.setattr(weights, "has_avx512", lambda: True)  # without it, 16 bits are served both times
     wanted = recipe.model_copy(update={"serve": recipe.serve.model_copy(update={"weights": "measured"})})
     settings = ServeSettings(port=free_port())

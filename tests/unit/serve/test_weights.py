@@ -65,7 +65,7 @@ def test_sixteen_bits_are_served_only_if_the_four_passed_their_verdict(wanted: s
         ({"1": 18.0, "8": 100.0}, Variant.MERGED, "16-bit weights, as measured here: 16 bits write 1.25 times"),
         ({"1": 30.0, "8": 84.0}, Variant.AWQ, "4-bit weights, as measured here: 16 bits write 1.05 times"),
         ({"1": 30.0, "8": 60.0}, Variant.AWQ, "4-bit weights, as measured here: 16 bits write 0.75 times"),
-        ({}, Variant.AWQ, "4-bit weights: the 16-bit ones cannot be served here. Too little memory."),
+        ({}, Variant.AWQ, "4-bit weights: the 16-bit ones cannot be served beside them here. Too little memory."),
     ],
     ids=["16 bits are faster", "hardly", "4 bits are faster", "16 bits do not fit"],
 )
