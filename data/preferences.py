@@ -21,11 +21,12 @@ from core.reading import Reading
 from core.sign import split_sentences
 from data.compose import advices_at, compose, echoes, opening, pick_advice
 from data.scenes import scene_of
-from data.sets import Example, held_out_readings
+from data.sets import Example, Split, held_out
 
 # The stock phrases of the original's first model: dull, though no check rejects them.
 AWKWARD = ("공원에서 활동하세요.", "공원 산책하기 좋아요.", "공원 벤치에서 쉬어가세요.")
 FAR = 10  # °C beyond a sentence's own range
+TRIES = 8  # messages composed beside a wrong one, until one of their sentences goes with one of its own
 LABELLED = ("**전광판 메시지:** {0}", "출력: {0}", "{0}\n---\n{1}", "{0} (또는) {1}")
 
 
@@ -49,32 +50,12 @@ class Pair:
         }
 
 
-def pairs(
-    rows: list[Example],
-    count: int,
-    seed: int,
-    failures: Path | None = None,
-    choices: int | None = None,
-    words: Words = Words.OPEN,
-) -> list[Pair]:
-    """Return `count` composed pairs, every kind in turn, and one pair for each of the model's own failures.
-
-    Args:
-        rows: training rows; their messages are preferred.
-        count: number of pairs to compose.
-        seed: seed for rows and wordings.
-        failures: a verdict's answers.jsonl: its wrong answers become rejected texts. A report's would add the base's.
-        choices: how many sentences of a kind each reading has in a preferred message; None: all.
-        words: whether an answer with words that the catalogue lacks is a failure.
-
-    Raises:
-        CorpusError: the file cannot be read.
-    """
+def pairs(rows: list[Example], count: int, seed: int) -> list[Pair]:
+    """Return `count` composed pairs, every kind in turn; the rows' messages are preferred."""
     rng = random.Random(seed)
     kinds = list(REJECTED)
     changed = [row for row in rows if row.reading.change]  # without a change there is no number to get wrong
-    composed = [_composed(rng.choice(changed), kinds[index % len(kinds)], rng) for index in range(count)]
-    return composed + (_own(failures, rng, choices, words) if failures else [])
+    return [_composed(rng.choice(changed), kinds[index % len(kinds)], rng) for index in range(count)]
 
 
 def _composed(row: Example, kind: str, rng: random.Random) -> Pair:
@@ -132,9 +113,19 @@ REJECTED: dict[str, Callable[[Example, random.Random], str]] = {
 }
 
 
-def _own(path: Path, rng: random.Random, choices: int | None, words: Words) -> list[Pair]:
-    """Return a pair for every answer of a file that fails its checks; held-out readings stay held out."""
-    held_out = held_out_readings()
+def own_pairs(path: Path, seed: int, choices: int | None = None, words: Words = Words.OPEN) -> dict[Split, list[Pair]]:
+    """Return a pair for every answer of a file that fails its checks, by the split to which its reading belongs.
+
+    Args:
+        path: a verdict's answers.jsonl: its wrong answers become rejected texts. A report's would add the base's.
+        seed: seed for wordings.
+        choices: how many sentences of a kind each reading has in a preferred message; None: all.
+        words: whether an answer with words that the catalogue lacks is a failure.
+
+    Raises:
+        CorpusError: the file cannot be read.
+    """
+    rng = random.Random(seed)
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         answers = [(Reading.of(line["yesterday"], line["today"]), scene_of(line), str(line["text"])) for line in lines]
@@ -142,21 +133,20 @@ def _own(path: Path, rng: random.Random, choices: int | None, words: Words) -> l
         raise CorpusError(
             f"{path} cannot be read as answers: {error}.", "Give a copy of runs/…/verdict/answers.jsonl."
         ) from error
-    return [
-        Pair(reading, scene, _nearest(text, reading, scene, rng, choices), text, "own")
-        for reading, scene, text in dict.fromkeys(answers)
-        if reading not in held_out and text and rejecting(check_message(text, reading, scene), words)
-    ]
+    split_of: dict[Reading, Split] = {reading: split for split, found in held_out().items() for reading in found}
+    pairs: dict[Split, list[Pair]] = {"train": [], "validation": [], "test": []}
+    for reading, scene, text in dict.fromkeys(answers):
+        if text and rejecting(check_message(text, reading, scene), words):
+            chosen = _nearest(text, reading, scene, rng, choices)
+            pairs[split_of.get(reading, "train")].append(Pair(reading, scene, chosen, text, "own"))
+    return pairs
 
 
 def _nearest(wrong: str, reading: Reading, scene: Scene | None, rng: random.Random, choices: int | None) -> str:
     """Return a composed message; if one of the wrong text's sentences can stay, the pair differs in the other only."""
-    right = compose(reading, scene, rng, choices=choices)
-    first, second = split_sentences(right)
-    match split_sentences(wrong):
-        case [begun, ended]:
-            mixed = [(begun, second), (first, ended)]
-        case _:
-            mixed = []
-    fitting = (" ".join(pair) for pair in mixed if not echoes(*pair))
-    return next((text for text in fitting if not check_message(text, reading, scene)), right)
+    composed = [split_sentences(compose(reading, scene, rng, choices=choices)) for _ in range(TRIES)]
+    said = split_sentences(wrong)
+    mixed = [pair for first, second in composed for pair in ([said[0], second], [first, said[-1]])]
+    fitting = (pair for pair in mixed if not echoes(*pair))
+    near = (" ".join(pair) for pair in fitting)
+    return next((text for text in near if not check_message(text, reading, scene)), " ".join(composed[0]))

@@ -22,8 +22,8 @@ from trl import DPOConfig, DPOTrainer
 
 from core.errors import StageError
 from core.prompt import PROMPT_FILE
-from data.preferences import Pair, pairs
-from data.sets import sets_of
+from data.preferences import Pair, own_pairs, pairs
+from data.sets import Split, sets_of
 from pipeline.files import write_text
 from pipeline.recipe import Recipe
 from training.qat import see_rounding
@@ -89,20 +89,23 @@ def train_dpo(recipe: Recipe, folder: Path) -> dict[str, Any]:
     }
 
 
-def preference_pairs(recipe: Recipe) -> dict[str, list[Pair]]:
-    """Return the pairs of the training rows and, for measurements, of the validation rows."""
-    sets = sets_of(recipe)
-    return {
-        "train": pairs(
-            sets["train"],
-            recipe.dpo.pairs,
-            recipe.seed,
-            recipe.dpo.failures,
-            recipe.data.choices,
-            recipe.serve.words,
-        ),
+def preference_pairs(recipe: Recipe) -> dict[Split, list[Pair]]:
+    """Return the pairs of the training rows and, for measurements, of the validation rows; own failures of both.
+
+    Raises:
+        StageError: there is none to learn from.
+    """
+    sets, failures = sets_of(recipe), recipe.dpo.failures
+    found: dict[Split, list[Pair]] = {
+        "train": pairs(sets["train"], recipe.dpo.pairs, recipe.seed),
         "validation": pairs(sets["validation"], 4 * len(sets["validation"]), recipe.seed + 1),
     }
+    if failures:
+        own = own_pairs(failures, recipe.seed, recipe.data.choices, recipe.serve.words)
+        found = {split: found[split] + own[split] for split in found}
+    if not found["train"]:
+        raise StageError("There are no pairs to prefer by.", "Raise dpo.pairs, or set dpo.failures to wrong answers.")
+    return found
 
 
 def prove_tokens(tokenizer: PreTrainedTokenizerBase, wanted: list[Pair], prepared: Any, max_length: int | None) -> None:

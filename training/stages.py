@@ -88,7 +88,7 @@ def run_dpo(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
             **recipe.dpo.model_dump(mode="json"),
             "load_in_4bit": recipe.train.load_in_4bit,
             "qat_group_size": recipe.train.qat_group_size,
-            "words": recipe.serve.words.value,
+            "words": recipe.serve.words.value if recipe.dpo.failures else None,
             "seed": recipe.seed,
         },
         inputs={name: run / name for name in MADE_FROM["dpo"]} | own_failures(recipe),

@@ -135,15 +135,24 @@ def test_qlora_loses_no_step_to_rounding(monkeypatch: pytest.MonkeyPatch, tmp_pa
     verify(recipe.folder / "dpo", full=True)
 
 
-def test_a_model_that_is_trained_rounded_stays_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_own_failures_alone_are_learned_on_matrices_that_are_rounded_as_in_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     targets = "[q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj]"
     rounded = ("train.qat_group_size=32", "merge.fold=qat", "quantize.group_size=32")
-    whole = ("train.lora.dropout=0", f"train.lora.target_modules={targets}", "dpo.enabled=true", "dpo.pairs=24")
-    recipe = prepared(monkeypatch, tmp_path, *rounded, *whole)
+    whole = ("train.lora.dropout=0", f"train.lora.target_modules={targets}")
+    learned = ("dpo.enabled=true", "dpo.pairs=0", "dpo.failures=answers.jsonl", "dpo.learning_rate=1e-4")
+    recipe = prepared(monkeypatch, tmp_path, *rounded, *whole, *learned)
+    answers = [
+        {"yesterday": 0, "today": today, "season": None, "elements": None, "text": GOOD} for today in range(11, 25)
+    ]
+    (tmp_path / "answers.jsonl").write_text("".join(f"{json.dumps(answer)}\n" for answer in answers))
     run_sft(recipe)
     trained: list[Any] = []
     monkeypatch.setattr(dpo, "refuse_unchanged", trained.append)
-    assert run_dpo(recipe)[0].results["dpo_loss_before"] == pytest.approx(0.6931, abs=1e-4)
+    found = run_dpo(recipe)[0].results
+    assert found["dpo_loss_before"] == pytest.approx(0.6931, abs=1e-4)
+    assert found["pairs"].keys() == {"own"}
     run_fold(recipe)
     served = AutoModelForCausalLM.from_pretrained(recipe.folder / "merged", dtype=torch.float32)
     ids = torch.arange(100, 140).reshape(1, -1)

@@ -85,6 +85,8 @@ def test_a_readings_parts_differ_and_neighbours_share_their_park() -> None:
     groups = [list(group) for _, group in itertools.groupby(rows, lambda row: row.reading)]
     for group in groups:
         assert len({str(row.prompt) + row.completion for row in group}) == len(group)
+        (first,) = {asked(row)[2] for row in group} - {""}
+        assert first in {row.completion for row in group}, "the second sentences follow one that is learned"
     for wanted, told in ((FIRSTS, False), (SECONDS, True)):
         assert wanted - 1 < mean(sum(bool(asked(part)[2]) is told for part in group) for group in groups) <= wanted
     shared = sum(asked(one[0])[1] == asked(other[0])[1] for one, other in itertools.pairwise(groups))

@@ -1,5 +1,6 @@
 """Preference pairs: each rejected text has its intended fault, and each chosen message passes every check."""
 
+import itertools
 import json
 import random
 import unicodedata
@@ -15,7 +16,7 @@ from core.problem import UNLISTED, Problem, Words
 from core.reading import Reading
 from core.sign import split_sentences
 from data.compose import compose, echoes
-from data.preferences import AWKWARD, REJECTED, Pair, pairs
+from data.preferences import AWKWARD, REJECTED, Pair, own_pairs, pairs
 from data.sets import Split, diverse, handwritten
 
 ROWS = diverse(302, 11)["train"]
@@ -76,9 +77,9 @@ def test_pairs_are_conversations_in_nfc() -> None:
         assert unicodedata.is_normalized("NFC", json.dumps(talk, ensure_ascii=False))
 
 
-def test_own_failures_are_rejected_too_but_never_held_out_readings(tmp_path: Path) -> None:
+def test_own_failures_are_rejected_too_but_held_out_readings_stay_apart(tmp_path: Path) -> None:
     splits: tuple[Split, ...] = ("validation", "test")
-    held_out = [row.reading for split in splits for row in handwritten()[split]]
+    held_out = {split: [row.reading for row in handwritten()[split]] for split in splits}
     right = compose(Reading(10, 20), Scene.of("봄", ["벤치"]), random.Random(1))
     wrong = right.replace("10도", "9도")
     lines = [
@@ -86,14 +87,22 @@ def test_own_failures_are_rejected_too_but_never_held_out_readings(tmp_path: Pat
         {"yesterday": 10, "today": 20, "text": wrong, "seed": 1},  # once is enough
         {"yesterday": 10, "today": 20, "text": right},
         {"yesterday": 10, "today": 20, "text": ""},  # nothing was written, so there is nothing to avoid
-        *({"yesterday": reading.yesterday, "today": reading.today, "text": "전광판"} for reading in held_out),
+        *(
+            {"yesterday": reading.yesterday, "today": reading.today, "text": "전광판"}
+            for split in splits
+            for reading in held_out[split]
+        ),
     ]
     lines = [line | {"season": "봄", "elements": ["벤치"]} for line in lines]
     path = tmp_path / "answers.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    own = [pair for pair in pairs(ROWS, 6, 1, path) if pair.kind == "own"]
-    assert [(pair.reading, pair.rejected) for pair in own] == [(Reading(10, 20), wrong)]
-    assert problems(own[0].chosen, own[0].reading, own[0].scene) == set()
+    own = own_pairs(path, 1)
+    assert [(pair.reading, pair.rejected) for pair in own["train"]] == [(Reading(10, 20), wrong)]
+    for split in splits:
+        assert [pair.reading for pair in own[split]] == held_out[split]
+    for pair in itertools.chain(*own.values()):
+        assert problems(pair.chosen, pair.reading, pair.scene) == set()
+        assert pair.kind == "own"
 
 
 def test_a_preferred_message_keeps_what_is_right_of_a_wrong_one(tmp_path: Path) -> None:
@@ -108,13 +117,14 @@ def test_a_preferred_message_keeps_what_is_right_of_a_wrong_one(tmp_path: Path) 
     path = tmp_path / "answers.jsonl"
     asked = {"yesterday": 10, "today": 20, "season": "봄", "elements": ["벤치"]}
     path.write_text("".join(json.dumps(asked | {"text": text}) + "\n" for text in wrong))
-    found = {pair.rejected: pair.chosen for pair in pairs(ROWS, 0, 1, path, words=Words.STRICT)}
-    assert list(found) == wrong
-    assert found[wrong[0]].endswith(f" {second}")
-    assert found[wrong[1]].startswith(f"{first} ")
-    for text in found.values():
-        assert check_message(text, reading, scene) == []
-        assert not echoes(*split_sentences(text))
+    for seed in range(40):
+        found = {pair.rejected: pair.chosen for pair in own_pairs(path, seed, words=Words.STRICT)["train"]}
+        assert list(found) == wrong
+        assert found[wrong[0]].endswith(f" {second}")
+        assert found[wrong[1]].startswith(f"{first} ")
+        for text in found.values():
+            assert check_message(text, reading, scene) == []
+            assert not echoes(*split_sentences(text))
 
 
 def test_words_that_the_catalogue_lacks_are_failures_where_the_recipe_rejects_them(tmp_path: Path) -> None:
@@ -123,8 +133,8 @@ def test_words_that_the_catalogue_lacks_are_failures_where_the_recipe_rejects_th
     odd = f"{first} 걸음을 사뿐사뿐 옮겨 보세요."
     assert problems(odd, Reading(10, 20), None) == set()
     path.write_text(json.dumps({"yesterday": 10, "today": 20, "season": None, "elements": [], "text": odd}))
-    assert pairs(ROWS, 0, 1, path) == []
-    assert [pair.rejected for pair in pairs(ROWS, 0, 1, path, words=Words.STRICT)] == [odd]
+    assert own_pairs(path, 1)["train"] == []
+    assert [pair.rejected for pair in own_pairs(path, 1, words=Words.STRICT)["train"]] == [odd]
 
 
 @pytest.mark.parametrize(
@@ -134,6 +144,6 @@ def test_unreadable_failure_files_are_rejected(content: str, tmp_path: Path) -> 
     path = tmp_path / "answers.jsonl"
     path.write_text(content)
     with pytest.raises(CorpusError, match=r"answers\.jsonl"):
-        pairs(ROWS, 6, 1, path)
+        own_pairs(path, 1)
     with pytest.raises(CorpusError):
-        pairs(ROWS, 6, 1, tmp_path / "missing.jsonl")
+        own_pairs(tmp_path / "missing.jsonl", 1)

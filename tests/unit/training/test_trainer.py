@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from trl import DPOConfig, SFTConfig
 
 from core.errors import StageError
+from core.problem import Words
 from data.sets import handwritten
 from pipeline.recipe import DpoSection, LoraSection, Recipe, TrainSection
 from pipeline.stage import run_stage
@@ -28,6 +29,7 @@ WRONG = {
     "today": 20,
     "text": "어제보다 9도 올라 화창합니다. 벤치에서 여유를 즐기세요.",
 }
+ODD = "어제보다 10도 올라 포근합니다. 걸음을 사뿐사뿐 옮겨 보세요."  # a word that the catalogue lacks
 # No value is its key's default, and no two numbers are the same: a mixed-up key shows, too.
 LORA = LoraSection(rank=8, alpha=24, dropout=0.125, target_modules=("k_proj", "o_proj"), new_tokens=True)
 TRAIN = TrainSection(
@@ -193,6 +195,13 @@ def test_dpo_takes_so_many_pairs_the_own_failures_and_the_folds_place(folder: Pa
     kinds = [pair.kind for pair in preference_pairs(RECIPE)["train"]]
     assert (len(kinds), kinds.count("own")) == (13 + 1, 1)
     assert own_failures(RECIPE) == {"failures": Path("answers.jsonl")}
+    (folder / "answers.jsonl").write_text(json.dumps(WRONG | {"text": ODD}) + "\n", encoding="utf-8")
+    assert "own" in {pair.kind for pair in preference_pairs(RECIPE)["train"]}, "the recipe rejects odd words"
+    shown = RECIPE.model_copy(update={"serve": RECIPE.serve.model_copy(update={"words": Words.OPEN})})
+    assert "own" not in {pair.kind for pair in preference_pairs(shown)["train"]}
+    none = shown.model_copy(update={"dpo": DPO.model_copy(update={"pairs": 0})})
+    with pytest.raises(StageError, match="no pairs"):
+        preference_pairs(none)
     assert [recipe.adapter.name for recipe in (RECIPE, Recipe(name="plain"))] == ["dpo", "adapter"]
 
 
