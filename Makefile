@@ -56,7 +56,7 @@ model: $(VENV)/ready  ## fetch a pre-trained base into models/: make model NAME=
 data: $(VENV)/ready  ## build the training set
 	$(PY) -m data build --recipe $(RECIPE)
 
-train: $(VENV)/ready  ## import the base and train the adapter
+train: data  ## build the training set, import the base, train the adapter
 	$(PY) -m training sft --recipe $(RECIPE)
 	$(PY) -m training dpo --recipe $(RECIPE)
 
