@@ -106,7 +106,7 @@ class Watch(TrainerCallback):
     def _fitting(self, model: Any, readings: list[Reading]) -> float:
         """Return the share of readings for which the likeliest second sentence begins like one that fits."""
         rng = random.Random(0)
-        firsts = [rng.choice(openings_for(one, None, self._choices)).text.format(n=abs(one.change)) for one in readings]
+        firsts = [rng.choice(openings_for(one, None, self._choices)).about(one) for one in readings]
         asked = [going_on(one, build_messages(one), first, "") for one, first in zip(readings, firsts, strict=True)]
         ids = [lesson_ids(self._tokenizer, lesson.as_conversation())[0] for lesson in asked]
         texts = [

@@ -79,6 +79,10 @@ class Sentence:
     element: str = ""  # the park element that it names; empty: none
     place: str = ""  # file and line
 
+    def about(self, reading: Reading) -> str:
+        """Return the text for a reading."""
+        return self.text.format(n=abs(reading.change))
+
 
 @cache
 def openings() -> tuple[Sentence, ...]:

@@ -63,7 +63,7 @@ def compose(
 
 def joined(first: Sentence, second: Sentence, reading: Reading) -> str:
     """Return the message of two sentences."""
-    return f"{first.text.format(n=abs(reading.change))} {second.text}"
+    return f"{first.about(reading)} {second.text}"
 
 
 def faults(first: Sentence, second: Sentence, reading: Reading, scene: Scene | None) -> list[str]:
@@ -80,7 +80,7 @@ def opening(reading: Reading, scene: Scene | None, rng: random.Random) -> str:
         raise CorpusError(
             f"No first sentence fits {reading.yesterday} → {reading.today} °C.", "Add one to core/words/openings.tsv."
         )
-    return rng.choice(fitting).text.format(n=abs(reading.change))
+    return rng.choice(fitting).about(reading)
 
 
 def pick_advice(

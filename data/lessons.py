@@ -90,7 +90,7 @@ def bare_lesson(reading: Reading) -> Lesson:
 def beginning_lesson(reading: Reading, rng: random.Random, choices: int | None = None) -> Lesson:
     """Return a message's first words, up to the one after its number."""
     first = rng.choice(openings_for(reading, None, choices))
-    words = _said(first, reading).split()
+    words = first.about(reading).split()
     last = next((place for place, word in enumerate(words, 2) if NUMBER.match(word)), WORDS)
     return Lesson(reading, build_messages(reading), " ".join(words[:last]))
 
@@ -102,7 +102,7 @@ def parts_of(reading: Reading, scene: Scene | None, rng: random.Random, choices:
     firsts = rng.sample(fitting, min(FIRSTS, len(fitting)))
     picked = dict.fromkeys(pick_advice(reading, scene, rng, choices=choices) for _ in range(SECONDS * TRIES))
     seconds = (second for second in picked if not faults(firsts[0], second, reading, scene))
-    said = [_said(first, reading) for first in firsts]
+    said = [first.about(reading) for first in firsts]
     return [
         *(Lesson(reading, talk, first) for first in said),
         *(going_on(reading, talk, said[0], told_apart(one, choices)) for one in itertools.islice(seconds, SECONDS)),
@@ -127,7 +127,3 @@ def _starts(text: str) -> Iterator[str]:
 def going_on(reading: Reading, talk: list[Message], said: str, completion: str) -> Lesson:
     """Return a lesson whose answer has begun; a space parts what is said from what is learned."""
     return Lesson(reading, [*talk, {"role": "assistant", "content": said}], f" {completion}" if completion else "")
-
-
-def _said(first: Sentence, reading: Reading) -> str:
-    return first.text.format(n=abs(reading.change))

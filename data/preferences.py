@@ -147,6 +147,5 @@ def _nearest(wrong: str, reading: Reading, scene: Scene | None, rng: random.Rand
     composed = [split_sentences(compose(reading, scene, rng, choices=choices)) for _ in range(TRIES)]
     said = split_sentences(wrong)
     mixed = [pair for first, second in composed for pair in ([said[0], second], [first, said[-1]])]
-    fitting = (pair for pair in mixed if not echoes(*pair))
-    near = (" ".join(pair) for pair in fitting)
+    near = (" ".join(pair) for pair in mixed if not echoes(*pair))
     return next((text for text in near if not check_message(text, reading, scene)), " ".join(composed[0]))
