@@ -25,7 +25,7 @@ from pipeline.cli import show_stage
 from pipeline.environment import prepare_environment
 from pipeline.graph import MADE_FROM
 from pipeline.manifest import Manifest, read_manifest
-from pipeline.recipe import Recipe
+from pipeline.recipe import LessonsSection, Recipe
 from pipeline.stage import run_stage
 from serve.launch import Variant
 from training.stages import run_dpo, run_import, run_sft
@@ -120,8 +120,13 @@ def _ask(recipe: Recipe, variant: Variant, rounds: int, every: int) -> dict[str,
 
 
 def _build_large(recipe: Recipe) -> Recipe:
-    """Build the same run on the 302 hand-written rows; it needs no verdict."""
-    data = recipe.data.model_copy(update={"set": "large", "rows": 302})
-    large = recipe.model_copy(update={"name": f"{recipe.name}-large", "data": data})
+    """Build the same run on the hand-written rows; it needs no verdict."""
+    large = on_handwritten_rows(recipe)
     build_line(large)
     return large
+
+
+def on_handwritten_rows(recipe: Recipe) -> Recipe:
+    """Return the recipe for the 302 hand-written rows alone: lessons are made of the other set's sentences."""
+    data = recipe.data.model_copy(update={"set": "large", "rows": 302, "lessons": LessonsSection()})
+    return recipe.model_copy(update={"name": f"{recipe.name}-large", "data": data})
