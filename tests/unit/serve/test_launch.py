@@ -9,7 +9,7 @@ import pytest
 
 import serve.launch
 from core.errors import ArtefactError, ServiceError, SettingError, SignatureError
-from core.ports import free_port
+from core.ports import free_port, listens
 from core.prompt import GOLDEN, build_messages, prompt_name
 from pipeline.graph import MADE_FROM
 from pipeline.recipe import Recipe, ServeSection
@@ -177,10 +177,16 @@ def test_the_name_is_that_of_the_prompt_in_the_checkpoint_not_of_the_code(monkey
     assert other != prompt_name()
 
 
+def for_two_servers() -> ServeSettings:
+    """Return settings with two free ports in a row."""
+    port = next(port for port in iter(free_port, None) if not listens(port + 1))
+    return ServeSettings(port=port, servers=2, allow_failed_verdict=True)
+
+
 def test_several_servers_take_ports_in_a_row_and_hash_the_checkpoint_once(monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[bool] = []
     monkeypatch.setattr("serve.preflight.verify", lambda _folder, *, full=False: hashed.append(full))
-    settings = ServeSettings(port=free_port(), servers=2, allow_failed_verdict=True)
+    settings = for_two_servers()
     first, second = prepare_all(RECIPE, settings, Variant.AWQ, full=True)
     assert first.server.url == f"http://127.0.0.1:{settings.port}/v1"
     assert second.server.url == f"http://127.0.0.1:{settings.port + 1}/v1"
@@ -197,11 +203,11 @@ def test_each_server_gets_a_gpu_of_its_own(
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    ready = prepare_all(RECIPE, ServeSettings(port=free_port(), servers=2, allow_failed_verdict=True), Variant.AWQ)
+    ready = prepare_all(RECIPE, for_two_servers(), Variant.AWQ)
     assert [one.server._environment["CUDA_VISIBLE_DEVICES"] for one in ready] == wanted
 
 
 def test_more_servers_than_gpus_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     with pytest.raises(SettingError, match="2 servers need a GPU each"):
-        prepare_all(RECIPE, ServeSettings(port=free_port(), servers=2, allow_failed_verdict=True), Variant.AWQ)
+        prepare_all(RECIPE, for_two_servers(), Variant.AWQ)
