@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 BASE_FORMAT = 6  # see run_stage
-ADAPTER_FORMAT = 7
+ADAPTER_FORMAT = 8
 DPO_FORMAT = 7
 
 
@@ -87,6 +87,7 @@ def run_dpo(recipe: Recipe, *, force: bool = False) -> tuple[Manifest, bool]:
         settings={
             **recipe.dpo.model_dump(mode="json"),
             "load_in_4bit": recipe.train.load_in_4bit,
+            "bf16": recipe.train.bf16,
             "qat_group_size": recipe.train.qat_group_size,
             "words": recipe.serve.words.value if recipe.dpo.failures else None,
             "seed": recipe.seed,
