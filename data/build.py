@@ -17,7 +17,7 @@ from pipeline.manifest import Manifest
 from pipeline.recipe import Recipe
 from pipeline.stage import run_stage
 
-FORMAT = 8  # of this stage, see run_stage
+FORMAT = 7  # of this stage, see run_stage
 LESSONS = "lessons.jsonl"
 
 

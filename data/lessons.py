@@ -2,9 +2,8 @@
 
 Three kinds. A bare row is the shortest text in which the difference can be learned: `12 7 =` → `5 down`. A beginning is
 a message under the plain prompt that ends right after its number and direction: `어제보다 5도 내려가`. Parts are what
-the model must decide in a message, one by one: a first sentence, and after it several second ones; a few of them are
-whole, of the others the first words are learned, as many as tell them apart. A program may compose training data, but
-never the board's text.
+the model must decide in a message, one by one: several first sentences, and after one of them the first words of
+several second ones, as many as tell them apart. A program may compose training data, but never the board's text.
 """
 
 import itertools
@@ -28,8 +27,8 @@ from pipeline.recipe import LessonsSection
 BARE = {"rise": "up", "fall": "down", "same": "same"}
 NUMBER = re.compile(r"\d+도\S*")
 NEIGHBOURS = 8  # readings with one yesterday, and parts in one park and season
-SECONDS = 12  # parts that follow a first sentence, at most
-WHOLE = 4  # of them, whole sentences
+FIRSTS = 3  # parts that are a first sentence, at most
+SECONDS = 10  # parts that follow one first sentence, at most
 TRIES = 3  # picks for each of them
 WORDS = 3  # of a beginning without a number
 
@@ -97,15 +96,17 @@ def beginning_lesson(reading: Reading, rng: random.Random, choices: int | None =
 
 
 def parts_of(reading: Reading, scene: Scene | None, rng: random.Random, choices: int | None = None) -> list[Lesson]:
-    """Return a reading's parts: a first sentence, and second ones that may follow it."""
+    """Return a reading's parts: first sentences, and second ones that may follow one of them."""
     talk = build_messages(reading, scene)
-    first = rng.choice(openings_for(reading, season_of(scene), choices))
+    fitting = openings_for(reading, season_of(scene), choices)
+    firsts = rng.sample(fitting, min(FIRSTS, len(fitting)))
     picked = dict.fromkeys(pick_advice(reading, scene, rng, choices=choices) for _ in range(SECONDS * TRIES))
-    seconds = [second for second in picked if not faults(first, second, reading, scene)][:SECONDS]
-    said = first.about(reading)
-    whole, others = seconds[:WHOLE], seconds[WHOLE:]
-    words = [*(one.text for one in whole), *(told_apart(one, choices) for one in others)]
-    return [Lesson(reading, talk, said), *(going_on(reading, talk, said, one) for one in words)]
+    seconds = (second for second in picked if not faults(firsts[0], second, reading, scene))
+    said = [first.about(reading) for first in firsts]
+    return [
+        *(Lesson(reading, talk, first) for first in said),
+        *(going_on(reading, talk, said[0], told_apart(one, choices)) for one in itertools.islice(seconds, SECONDS)),
+    ]
 
 
 def told_apart(advice: Sentence, choices: int | None = None) -> str:

@@ -80,7 +80,7 @@ class TrainSection(Section):
     # matrices in bf16 on a CPU, as always on a GPU. None: where the processor has instructions for it
     bf16: bool | None = False
     load_in_4bit: bool = False  # QLoRA: NF4 with double quantization
-    # quantization-aware training: messages are learned on matrices that are rounded to 4 bits in groups of so
+    # quantization-aware training: parts and messages are learned on matrices that are rounded to 4 bits in groups of so
     # many input channels; None: not
     qat_group_size: Literal[32, 64, 128] | None = None
     gradient_checkpointing: bool = False

@@ -71,7 +71,7 @@ def train_sft(recipe: Recipe, folder: Path, *watchers: TrainerCallback) -> dict[
         processing_class=tokenizer,
         data_collator=collator(recipe, tokenizer) if recipe.train.pack else None,
         peft_config=lora_config(recipe, new_tokens(recipe)),
-        callbacks=[*watchers, *rounding(recipe, len(packed))],
+        callbacks=[*watchers, *rounding(recipe, lessons)],
     )
     for name in () if recipe.train.pack else ("train_dataset", "eval_dataset"):
         setattr(trainer, name, getattr(trainer, name).map(_end_with_turn, fn_kwargs={"end": tokenizer.eos_token_id}))
@@ -140,15 +140,16 @@ def lesson_sequences(recipe: Recipe, lessons: list[TokenRow]) -> list[Sequence]:
     return [*pack(lessons[:bare], recipe.train.pack_bare or size), *pack(lessons[bare:], size)]
 
 
-def rounding(recipe: Recipe, lessons: int) -> list[RoundFrom]:
-    """Return the callback of quantization-aware training, if the recipe wants it, after so many sequences of lessons.
+def rounding(recipe: Recipe, lessons: list[TokenRow]) -> list[RoundFrom]:
+    """Return the callback of quantization-aware training, if the recipe wants it, after the lessons about numbers.
 
-    Messages are what is served; lessons cost less without.
+    Messages and their parts are what is served; those lessons cost less without.
     """
-    settings = recipe.train
+    settings, wanted = recipe.train, recipe.data.lessons
     if not settings.qat_group_size:
         return []
-    return [RoundFrom(settings.qat_group_size, lessons // (settings.batch_size * settings.gradient_accumulation))]
+    before = len(lesson_sequences(recipe, lessons[: wanted.bare + wanted.beginnings]))
+    return [RoundFrom(settings.qat_group_size, before // (settings.batch_size * settings.gradient_accumulation))]
 
 
 def collator(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:

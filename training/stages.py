@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 BASE_FORMAT = 6  # see run_stage
-ADAPTER_FORMAT = 8
+ADAPTER_FORMAT = 7
 DPO_FORMAT = 7
 
 
