@@ -4,41 +4,83 @@ A model that nobody trained on these sentences needs many examples of each. The 
 fewer borders between sentences to learn.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 
-from core.catalogue import Condition, Sentence, advices, openings, own_advices
+from core.catalogue import ANY_SIZE, Condition, Sentence, advices, openings, own_advices
 from core.reading import Reading, usual_grid
 from data.scenes import ASKED
+from pipeline.recipe import ChoicesSection
 
 OF_AN_ELEMENT = 1  # second sentences that name one park element, for a reading: a park has many elements
 
 
 @cache
-def chosen_openings(choices: int | None) -> tuple[Sentence, ...]:
+def chosen_openings(choices: ChoicesSection) -> tuple[Sentence, ...]:
     """Return the first sentences; with `choices`, the widest, until each reading and season has so many."""
-    return openings() if choices is None else _widest(openings(), lambda _: choices)
+    return _widest(openings(), lambda _: choices.each or 0) if choices.each else openings()
 
 
 @cache
-def chosen_advices(choices: int | None) -> tuple[Sentence, ...]:
+def chosen_advices(choices: ChoicesSection) -> tuple[Sentence, ...]:
     """Return the second sentences; with `choices`, the widest, until each reading and season has so many.
 
     So many about the temperature, and so many about the change; of each park element one about the temperature, none
     about the change. An operator's own sentences stay.
     """
-    if choices is None:
+    if not choices.each:
         return advices()
     own = set(own_advices())
 
     def wanted(advice: Sentence) -> int:
         if advice.element:
             return 0 if advice.when.kind else OF_AN_ELEMENT
-        return choices
+        return choices.each or 0
 
     ours = [advice for advice in advices() if advice not in own]
     return _widest(ours, wanted) + own_advices()
+
+
+def well_inside(sentences: Iterable[Sentence], reading: Reading, choices: ChoicesSection) -> tuple[Sentence, ...]:
+    """Keep those in whose ranges a reading lies `margin` deep; where few of a kind do, the deepest ones.
+
+    A model that misses a range by a few degrees then still says what fits. An operator's own sentences stay.
+    """
+    if not choices.margin:
+        return tuple(sentences)
+    own, kinds = set(own_advices()), defaultdict[tuple[str, str], list[Sentence]](list)
+    for sentence in sentences:
+        kinds[sentence.element, sentence.when.kind].append(sentence)
+    kept: set[Sentence] = set()
+    for (element, _), alike in kinds.items():
+        deep = [one for one in alike if one in own or depth(one.when, reading) >= choices.margin]
+        least = 0 if element else choices.each or 1
+        kept.update(deep if len(deep) >= least else sorted(alike, key=lambda one: -depth(one.when, reading))[:least])
+    return tuple(sentence for sentence in sentences if sentence in kept)
+
+
+def depth(when: Condition, reading: Reading) -> int:
+    """Return by how many °C today and the change lie inside a condition's ranges; the usual grid's ends are no ends."""
+    coldest, hottest, largest = _ends()
+    size = abs(reading.change)
+    distances = (
+        (reading.today - when.low, when.low > coldest),
+        (when.high - reading.today, when.high < hottest),
+        (size - when.smallest, when.smallest > 1),
+        (when.largest - size, when.largest < largest),
+    )
+    return min((distance for distance, counts in distances if counts), default=ANY_SIZE)
+
+
+@cache
+def _ends() -> tuple[int, int, int]:
+    grid = list(usual_grid())
+    return (
+        min(reading.today for reading in grid),
+        max(reading.today for reading in grid),
+        max(abs(reading.change) for reading in grid),
+    )
 
 
 def _widest(sentences: Iterable[Sentence], wanted: Callable[[Sentence], int]) -> tuple[Sentence, ...]:

@@ -12,7 +12,8 @@ from core.checks import check_message
 from core.errors import CorpusError
 from core.park import Scene, elements_of, season_of
 from core.reading import Reading
-from data.choice import chosen_advices, chosen_openings
+from data.choice import chosen_advices, chosen_openings, well_inside
+from pipeline.recipe import WHOLE_CATALOGUE, ChoicesSection
 
 TRIES = 200  # combinations, before composing gives up
 BOUND_TRIES = 20  # of them with a sentence bound to the scene
@@ -27,7 +28,7 @@ def compose(
     rng: random.Random,
     advice: Sentence | None = None,
     bound: float = 0.0,
-    choices: int | None = None,
+    choices: ChoicesSection = WHOLE_CATALOGUE,
 ) -> str:
     """Compose one message that passes every check; the random generator picks the sentences.
 
@@ -38,7 +39,7 @@ def compose(
         advice: the second sentence, if it is chosen already.
         bound: share of the second sentences, and half as many of the first, that only this season or park allows, where
             there are some; 0: as many as chance gives.
-        choices: how many sentences of a kind each reading has, as in `data/choice.py`; None: all.
+        choices: how many sentences of a kind each reading has, as in `data/choice.py`.
 
     Raises:
         CorpusError: no two sentences of the catalogue go together here, or none goes with the given advice.
@@ -84,7 +85,11 @@ def opening(reading: Reading, scene: Scene | None, rng: random.Random) -> str:
 
 
 def pick_advice(
-    reading: Reading, scene: Scene | None, rng: random.Random, bound: float = 0.0, choices: int | None = None
+    reading: Reading,
+    scene: Scene | None,
+    rng: random.Random,
+    bound: float = 0.0,
+    choices: ChoicesSection = WHOLE_CATALOGUE,
 ) -> Sentence:
     """Pick a second sentence, often one about the change; a share of them bound to this season or park."""
     fitting = advices_for(reading, scene, choices)
@@ -98,21 +103,25 @@ def pick_advice(
 
 
 @lru_cache(maxsize=50_000)
-def openings_for(reading: Reading, season: str | None, choices: int | None = None) -> tuple[Sentence, ...]:
+def openings_for(
+    reading: Reading, season: str | None, choices: ChoicesSection = WHOLE_CATALOGUE
+) -> tuple[Sentence, ...]:
     """Return the first sentences that fit."""
-    return tuple(sentence for sentence in chosen_openings(choices) if sentence.when.holds(reading, season))
+    fitting = tuple(sentence for sentence in chosen_openings(choices) if sentence.when.holds(reading, season))
+    return well_inside(fitting, reading, choices)
 
 
-def advices_for(reading: Reading, scene: Scene | None, choices: int | None = None) -> list[Sentence]:
+def advices_for(reading: Reading, scene: Scene | None, choices: ChoicesSection = WHOLE_CATALOGUE) -> list[Sentence]:
     """Return the second sentences that fit reading, season and park."""
     here = {"", *elements_of(scene)}
     return [advice for advice in advices_at(reading, season_of(scene), choices) if advice.element in here]
 
 
 @lru_cache(maxsize=50_000)
-def advices_at(reading: Reading, season: str | None, choices: int | None = None) -> tuple[Sentence, ...]:
+def advices_at(reading: Reading, season: str | None, choices: ChoicesSection = WHOLE_CATALOGUE) -> tuple[Sentence, ...]:
     """Return the second sentences that fit reading and season, in whatever park."""
-    return tuple(sentence for sentence in chosen_advices(choices) if sentence.when.holds(reading, season))
+    fitting = tuple(sentence for sentence in chosen_advices(choices) if sentence.when.holds(reading, season))
+    return well_inside(fitting, reading, choices)
 
 
 def echoes(first: str, second: str) -> bool:

@@ -22,7 +22,7 @@ from core.reading import Reading, usual_grid
 from data.choice import chosen_advices
 from data.compose import faults, openings_for, pick_advice
 from data.scenes import random_prompt_scene
-from pipeline.recipe import LessonsSection
+from pipeline.recipe import WHOLE_CATALOGUE, ChoicesSection, LessonsSection
 
 BARE = {"rise": "up", "fall": "down", "same": "same"}
 NUMBER = re.compile(r"\d+도\S*")
@@ -49,10 +49,12 @@ class Lesson:
         return {"prompt": self.prompt, "completion": self.completion}
 
 
-def lessons(wanted: LessonsSection, held_out: set[Reading], seed: int, choices: int | None = None) -> list[Lesson]:
+def lessons(
+    wanted: LessonsSection, held_out: set[Reading], seed: int, choices: ChoicesSection = WHOLE_CATALOGUE
+) -> list[Lesson]:
     """Return bare rows, beginnings, then parts, each kind evenly over the grid without the held-out readings.
 
-    `choices`: how many sentences of a kind each reading has, as in `data/choice.py`; None: all.
+    `choices`: how many sentences of a kind each reading has, as in `data/choice.py`.
     """
     rng = random.Random(seed)
     readings = [reading for reading in usual_grid() if reading not in held_out]
@@ -87,7 +89,7 @@ def bare_lesson(reading: Reading) -> Lesson:
     )
 
 
-def beginning_lesson(reading: Reading, rng: random.Random, choices: int | None = None) -> Lesson:
+def beginning_lesson(reading: Reading, rng: random.Random, choices: ChoicesSection = WHOLE_CATALOGUE) -> Lesson:
     """Return a message's first words, up to the one after its number."""
     first = rng.choice(openings_for(reading, None, choices))
     words = first.about(reading).split()
@@ -95,7 +97,9 @@ def beginning_lesson(reading: Reading, rng: random.Random, choices: int | None =
     return Lesson(reading, build_messages(reading), " ".join(words[:last]))
 
 
-def parts_of(reading: Reading, scene: Scene | None, rng: random.Random, choices: int | None = None) -> list[Lesson]:
+def parts_of(
+    reading: Reading, scene: Scene | None, rng: random.Random, choices: ChoicesSection = WHOLE_CATALOGUE
+) -> list[Lesson]:
     """Return a reading's parts: first sentences, and second ones that may follow one of them."""
     talk = build_messages(reading, scene)
     fitting = openings_for(reading, season_of(scene), choices)
@@ -109,13 +113,13 @@ def parts_of(reading: Reading, scene: Scene | None, rng: random.Random, choices:
     ]
 
 
-def told_apart(advice: Sentence, choices: int | None = None) -> str:
+def told_apart(advice: Sentence, choices: ChoicesSection = WHOLE_CATALOGUE) -> str:
     """Return a second sentence's first words, as many as no other one begins with."""
     return next((words for words in _starts(advice.text) if _shared_starts(choices)[words] == 1), advice.text)
 
 
 @cache
-def _shared_starts(choices: int | None) -> Counter[str]:
+def _shared_starts(choices: ChoicesSection) -> Counter[str]:
     return Counter(words for advice in chosen_advices(choices) for words in _starts(advice.text))
 
 

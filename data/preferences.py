@@ -22,6 +22,7 @@ from core.sign import split_sentences
 from data.compose import advices_at, compose, echoes, opening, pick_advice
 from data.scenes import scene_of
 from data.sets import Example, Split, held_out
+from pipeline.recipe import WHOLE_CATALOGUE, ChoicesSection
 
 # The stock phrases of the original's first model: dull, though no check rejects them.
 AWKWARD = ("공원에서 활동하세요.", "공원 산책하기 좋아요.", "공원 벤치에서 쉬어가세요.")
@@ -113,13 +114,15 @@ REJECTED: dict[str, Callable[[Example, random.Random], str]] = {
 }
 
 
-def own_pairs(path: Path, seed: int, choices: int | None = None, words: Words = Words.OPEN) -> dict[Split, list[Pair]]:
+def own_pairs(
+    path: Path, seed: int, choices: ChoicesSection = WHOLE_CATALOGUE, words: Words = Words.OPEN
+) -> dict[Split, list[Pair]]:
     """Return a pair for every answer of a file that fails its checks, by the split to which its reading belongs.
 
     Args:
         path: a verdict's answers.jsonl: its wrong answers become rejected texts. A report's would add the base's.
         seed: seed for wordings.
-        choices: how many sentences of a kind each reading has in a preferred message; None: all.
+        choices: how many sentences of a kind each reading has in a preferred message.
         words: whether an answer with words that the catalogue lacks is a failure.
 
     Raises:
@@ -142,7 +145,7 @@ def own_pairs(path: Path, seed: int, choices: int | None = None, words: Words = 
     return pairs
 
 
-def _nearest(wrong: str, reading: Reading, scene: Scene | None, rng: random.Random, choices: int | None) -> str:
+def _nearest(wrong: str, reading: Reading, scene: Scene | None, rng: random.Random, choices: ChoicesSection) -> str:
     """Return a composed message; if one of the wrong text's sentences can stay, the pair differs in the other only."""
     composed = [split_sentences(compose(reading, scene, rng, choices=choices)) for _ in range(TRIES)]
     said = split_sentences(wrong)

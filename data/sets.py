@@ -21,7 +21,7 @@ from core.season import Season
 from core.truth import elements_in
 from data.compose import compose
 from data.scenes import PLAIN_SHARE, random_prompt_scene, random_scene
-from pipeline.recipe import Recipe
+from pipeline.recipe import WHOLE_CATALOGUE, ChoicesSection, Recipe
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -54,7 +54,7 @@ def sets_of(recipe: Recipe) -> dict[Split, list[Example]]:
 
 
 def training_sets(
-    name: str, rows: int, seed: int, rows_per_scene: int = 1, choices: int | None = None
+    name: str, rows: int, seed: int, rows_per_scene: int = 1, choices: ChoicesSection = WHOLE_CATALOGUE
 ) -> dict[Split, list[Example]]:
     """Return the three splits of a set; `rows` is the number of training rows, the others are as for `diverse`.
 
@@ -107,14 +107,16 @@ def held_out_readings() -> set[Reading]:
     return {reading for readings in held_out().values() for reading in readings}
 
 
-def diverse(rows: int, seed: int, rows_per_scene: int = 1, choices: int | None = None) -> dict[Split, list[Example]]:
+def diverse(
+    rows: int, seed: int, rows_per_scene: int = 1, choices: ChoicesSection = WHOLE_CATALOGUE
+) -> dict[Split, list[Example]]:
     """Compose the diversified set: `rows` training rows over the grid, held-out pairs as in the hand-written set.
 
     Args:
         rows: training rows.
         seed: the source of chance.
         rows_per_scene: so many neighbours have one park and season, and so the same beginning of a prompt.
-        choices: how many sentences of a kind each reading has, as in `data/choice.py`; None: all.
+        choices: how many sentences of a kind each reading has, as in `data/choice.py`.
     """
     rng = random.Random(seed)
     taken = held_out_readings()
@@ -133,7 +135,7 @@ def diverse(rows: int, seed: int, rows_per_scene: int = 1, choices: int | None =
 class _Composer:
     """Compose rows that are all different."""
 
-    def __init__(self, rng: random.Random, choices: int | None) -> None:
+    def __init__(self, rng: random.Random, choices: ChoicesSection) -> None:
         self._rng = rng
         self._choices = choices
         self._seen: set[tuple[Reading, str]] = set()

@@ -9,7 +9,7 @@ from core.reading import usual_grid
 from data.compose import compose
 from data.scenes import random_prompt_scene
 from pipeline.drafts import CONTEXT, write_drafts
-from pipeline.recipe import Recipe
+from pipeline.recipe import WHOLE_CATALOGUE, ChoicesSection, Recipe
 from training.tokenization import load_tokenizer, row_ids
 
 COMPOSED = 4000  # messages: a model that chooses among 1,400 sentences says most of them only there
@@ -25,7 +25,7 @@ def ship_drafts(recipe: Recipe, jsonl: Path, folder: Path) -> int:
     return write_drafts(folder, [full[max(0, prompt - CONTEXT) :] for full, prompt in ids])
 
 
-def composed_rows(seed: int, choices: int | None = None) -> list[dict[str, list[Message]]]:
+def composed_rows(seed: int, choices: ChoicesSection = WHOLE_CATALOGUE) -> list[dict[str, list[Message]]]:
     """Return composed rows for any reading, season and park; `choices` as in `data/choice.py`."""
     rng, grid = random.Random(seed), list(usual_grid())
     rows: list[dict[str, list[Message]]] = []

@@ -40,15 +40,26 @@ class LessonsSection(Section):
     parts: int = Field(default=0, ge=0)  # readings whose messages are learned in parts: data/lessons.py
 
 
+class ChoicesSection(Section):
+    """A part of the catalogue, so that each sentence comes more often: data/choice.py."""
+
+    # first sentences, and second ones about the temperature and about the change, that each reading and season has at
+    # least; the widest of the catalogue. None: all of it
+    each: int | None = Field(default=None, ge=2)
+    # °C that a reading lies inside a sentence's range, where enough sentences are left
+    margin: int = Field(default=0, ge=0)
+
+
+WHOLE_CATALOGUE = ChoicesSection()
+
+
 class DataSection(Section):
     """The training set."""
 
     set: Literal["diverse", "large"] = "diverse"  # composed, or hand-written
     rows: int = Field(default=302, ge=1)  # training rows; the hand-written set has 302
     rows_per_scene: int = Field(default=1, ge=1)  # composed neighbours with one park and season: see train.pack
-    # first sentences, and second ones about the temperature and about the change, that each reading and season has at
-    # least; the widest of the catalogue. None: all of it
-    choices: int | None = Field(default=None, ge=2)
+    choices: ChoicesSection = WHOLE_CATALOGUE
     lessons: LessonsSection = LessonsSection()
 
 

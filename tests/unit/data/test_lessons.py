@@ -13,15 +13,15 @@ from data.choice import chosen_advices
 from data.compose import advices_for, openings_for
 from data.lessons import FIRSTS, SECONDS, Lesson, lessons, told_apart
 from data.sets import held_out_readings
-from pipeline.recipe import LessonsSection
+from pipeline.recipe import WHOLE_CATALOGUE, ChoicesSection, LessonsSection
 
 HELD_OUT = held_out_readings()
 SIGN = {"up": 1, "down": -1, "same": 0}
-CHOICES = 4
+CHOICES = ChoicesSection(each=4)
 
 
 def dealt(seed: int = 11, **wanted: int) -> list[Lesson]:
-    return lessons(LessonsSection(**wanted), HELD_OUT, seed, CHOICES if "parts" in wanted else None)
+    return lessons(LessonsSection(**wanted), HELD_OUT, seed, CHOICES if "parts" in wanted else WHOLE_CATALOGUE)
 
 
 def test_bare_rows_subtract() -> None:
@@ -94,7 +94,7 @@ def test_a_readings_parts_differ_and_neighbours_share_their_park() -> None:
 
 
 def test_as_many_words_as_tell_a_second_sentence_apart() -> None:
-    for choices in (None, CHOICES):
+    for choices in (WHOLE_CATALOGUE, CHOICES):
         texts = [one.text for one in chosen_advices(choices)]
         for one in chosen_advices(choices):
             words = told_apart(one, choices)

@@ -22,7 +22,7 @@ from core.truth import elements_in
 from data.build import build_data
 from data.sets import SPLITS, Example, Split, all_examples, diverse, handwritten, sets_of, training_sets
 from pipeline.manifest import verify
-from pipeline.recipe import DataSection, Recipe
+from pipeline.recipe import ChoicesSection, DataSection, Recipe
 from tests.conftest import ROOT
 
 Sets = dict[Split, list[Example]]
@@ -130,12 +130,11 @@ def test_the_sets_are_the_same_in_every_process() -> None:
 
 
 def test_a_recipes_set_heeds_every_key_that_shapes_it() -> None:
-    recipe = Recipe(name="a", seed=5, data=DataSection(rows=40, rows_per_scene=4, choices=2))
-    assert sets_of(recipe) == diverse(40, 5, 4, 2)
-    assert (
-        len({str(one) for one in (diverse(40, 5, 4, 2), diverse(40, 5, 1, 2), diverse(40, 5, 4), diverse(40, 6, 4, 2))})
-        == 4
-    )
+    two = ChoicesSection(each=2)
+    recipe = Recipe(name="a", seed=5, data=DataSection(rows=40, rows_per_scene=4, choices=two))
+    assert sets_of(recipe) == diverse(40, 5, 4, two)
+    others = (diverse(40, 5, 1, two), diverse(40, 5, 4), diverse(40, 6, 4, two))
+    assert len({str(one) for one in (sets_of(recipe), *others)}) == 4
 
 
 def test_sets_are_chosen_by_name() -> None:

@@ -12,6 +12,7 @@ from core.errors import CorpusError
 from data import choice, compose
 from data.sets import OWN_ROWS, diverse
 from data.words import proofread
+from pipeline.recipe import ChoicesSection
 
 Own = Callable[[list[str]], None]
 
@@ -50,7 +51,10 @@ def test_the_documented_examples_become_training_rows(page: str, own: Own) -> No
     texts = [row.split("\t")[-1] for row in examples(page)]
     assert len(texts) == 8
     assert all(sum(row.message.endswith(text) for row in rows) >= OWN_ROWS for text in texts)
-    assert all(sum(row.message.endswith(text) for row in diverse(60, 11, choices=2)["train"]) for text in texts)
+    assert all(
+        sum(row.message.endswith(text) for row in diverse(60, 11, choices=ChoicesSection(each=2))["train"])
+        for text in texts
+    )
     told = [row.scene.elements for row in rows if "캠핑장" in row.message and row.scene]
     assert told
     assert all("캠핑장" in names for names in told)

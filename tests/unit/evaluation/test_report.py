@@ -6,7 +6,7 @@ import pytest
 
 from data.build import build_data
 from evaluation.report import on_handwritten_rows
-from pipeline.recipe import DataSection, LessonsSection, Recipe, TrainSection
+from pipeline.recipe import ChoicesSection, DataSection, LessonsSection, Recipe, TrainSection
 
 
 def test_the_run_on_hand_written_rows_learns_no_sentence_of_the_other_set(
@@ -14,7 +14,9 @@ def test_the_run_on_hand_written_rows_learns_no_sentence_of_the_other_set(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     lessons = LessonsSection(bare=10, beginnings=10, parts=10)
-    recipe = Recipe(name="a", data=DataSection(choices=4, lessons=lessons), train=TrainSection(pack=640))
+    recipe = Recipe(
+        name="a", data=DataSection(choices=ChoicesSection(each=4), lessons=lessons), train=TrainSection(pack=640)
+    )
     large = on_handwritten_rows(recipe)
     build_data(large)
     assert large.folder.name == "a-large"
