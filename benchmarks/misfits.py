@@ -6,16 +6,15 @@ and one for the second ones. Not run by `make test`.
 """
 
 import json
-import re
 from collections import Counter
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
-from core.catalogue import Condition, Sentence, advices, openings
+from core.catalogue import Condition
 from core.errors import StageError
 from core.reading import Reading
+from core.sense import condition_of
 from core.sign import split_sentences
 from pipeline.cli import DEFAULT_RECIPE, RecipeOption, run_app, show_table
 from pipeline.recipe import load_recipe
@@ -23,7 +22,6 @@ from pipeline.recipe import load_recipe
 NEAR = 3  # °C
 FAR = 100  # °C, more than any reading misses a range
 KINDS = ("fits", f"off by 1 to {NEAR} °C", "off by more", "other direction or season", "not in the catalogue")
-NUMBER = re.compile(r"\d+도")
 
 
 def main(
@@ -38,23 +36,19 @@ def main(
     asked = [answer for answer in answers if answer["column"] == column and answer["text"]]
     if not asked:
         raise StageError(f"The report has no answers of {column!r}.", "Choose one of its columns.")
-    found = {
-        "first": Counter(kind_of(answer, 0, openings()) for answer in asked),
-        "second": Counter(kind_of(answer, 1, advices()) for answer in asked),
-    }
-    rows = [[name, *(str(counts[kind]) for kind in KINDS)] for name, counts in found.items()]
+    rows = []
+    for place, name in enumerate(("first", "second")):
+        counts = Counter(kind_of(answer, place) for answer in asked)
+        rows.append([name, *(str(counts[kind]) for kind in KINDS)])
     show_table(f"{len(asked)} answers", [["sentence", *KINDS], *rows])
 
 
-def kind_of(answer: dict[str, Any], place: int, sentences: Iterable[Sentence]) -> str:
+def kind_of(answer: dict[str, Any], place: int) -> str:
     """Return how an answer's first (0) or second (1) sentence meets its reading and season."""
-    reading = Reading.of(answer["yesterday"], answer["today"])
-    said = split_sentences(answer["text"])[place:][:1]
-    text = NUMBER.sub("{n}도", said[0]) if said and not place else "".join(said)
-    known = [sentence.when for sentence in sentences if sentence.text == text]
-    if not known:
+    when = condition_of("".join(split_sentences(answer["text"])[place : place + 1]))
+    if when is None:
         return KINDS[-1]
-    off = min(missed_by(when, reading, answer["season"]) for when in known)
+    off = missed_by(when, Reading.of(answer["yesterday"], answer["today"]), answer["season"])
     limits = (0, NEAR, FAR - 1, FAR)
     return next(kind for kind, limit in zip(KINDS, limits, strict=False) if off <= limit)
 

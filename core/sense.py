@@ -94,7 +94,7 @@ def check_sense(text: str, reading: Reading, season: str | None = None) -> list[
     first, *rest = split_sentences(text)
     found = []
     for part, sentence in (("feel", first), *(("activity", other) for other in rest)):
-        when = _conditions().get(NUMBER.sub("{n}도", sentence))
+        when = condition_of(sentence)
         if when and when.holds(reading, season, NEAR):
             continue
         found += _misfits(part, sentence, reading)
@@ -103,6 +103,11 @@ def check_sense(text: str, reading: Reading, season: str | None = None) -> list[
             told = f"{sentence!r} at {reading.today} °C, change {reading.change:+d} °C, {season or 'no season'}"
             found.append(Finding(Problem.UNUSUAL if near else Problem.SENSE, told))
     return found
+
+
+def condition_of(sentence: str) -> Condition | None:
+    """Return when a sentence, with its number, may be said by the catalogue; None: the catalogue does not have it."""
+    return _conditions().get(NUMBER.sub("{n}도", sentence))
 
 
 @cache

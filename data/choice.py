@@ -19,7 +19,8 @@ OF_AN_ELEMENT = 1  # second sentences that name one park element, for a reading:
 @cache
 def chosen_openings(choices: ChoicesSection) -> tuple[Sentence, ...]:
     """Return the first sentences; with `choices`, the widest, until each reading and season has so many."""
-    return _widest(openings(), lambda _: choices.each or 0) if choices.each else openings()
+    each = choices.each
+    return _widest(openings(), lambda _: each) if each else openings()
 
 
 @cache
@@ -29,14 +30,15 @@ def chosen_advices(choices: ChoicesSection) -> tuple[Sentence, ...]:
     So many about the temperature, and so many about the change; of each park element one about the temperature, none
     about the change. An operator's own sentences stay.
     """
-    if not choices.each:
+    each = choices.each
+    if not each:
         return advices()
     own = set(own_advices())
 
     def wanted(advice: Sentence) -> int:
         if advice.element:
             return 0 if advice.when.kind else OF_AN_ELEMENT
-        return choices.each or 0
+        return each
 
     ours = [advice for advice in advices() if advice not in own]
     return _widest(ours, wanted) + own_advices()
